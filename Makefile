@@ -1,0 +1,42 @@
+# `make test` and `make demo` do all their own set-up in .venv.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: help test demo lint format types bench clean
+
+help: ## list what there is
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Hookline needs Python 3.11, 3.12 or 3.13 on PATH." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "No venv module: on Debian, apt-get install python3-venv." >&2; exit 1; }
+	@echo "Setting up .venv with $$($(PYTHON) --version) (once)…"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[speed]' --group dev
+	@touch $@
+
+test: .venv/installed ## all tests
+	@$(BIN)/pytest
+
+demo: .venv/installed ## start the daemon on examples/quickstart, send it real samples, show what arrived
+	@$(BIN)/hookline demo
+
+lint: .venv/installed ## style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: .venv/installed ## mend style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# Type checking goes through an alias, so that a file has one identity (hookline.rules.x, not rules.x).
+types: .venv/installed ## types
+	@mkdir -p build/alias/hookline && ln -sfn "$$PWD"/daemon "$$PWD"/plugins "$$PWD"/rules build/alias/hookline/
+	@$(BIN)/mypy
+
+bench: .venv/installed ## figures, printed beside the machine's own floor
+	@$(BIN)/python -m tests.bench
+
+clean: ## remove what was built and set up
+	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

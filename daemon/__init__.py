@@ -1,0 +1,1 @@
+"""Everything that touches the world: receiver, store, dispatcher, admin, command line."""

@@ -1,0 +1,1 @@
+"""Configuration: hookline.yaml, read, checked, and shown."""

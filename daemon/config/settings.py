@@ -1,0 +1,103 @@
+"""The configuration as the daemon uses it: read, checked, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any
+
+from hookline.daemon.sources.port import SourceSettings
+from hookline.rules import Json, Modifiers, Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where to listen: a host and port, or the path of a Unix socket."""
+
+    host: str | None = None
+    #: 0: any free one, for tests.
+    port: int | None = None
+    unix: Path | None = None
+
+    def __str__(self) -> str:
+        if self.unix is not None:
+            return f"unix:{self.unix}"
+        host = f"[{self.host}]" if self.host and ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """The admin listener."""
+
+    listen: Address
+    #: Bearer token; None: one is made at the first start and kept beside the store.
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long finished things are kept. Nothing unfinished or held is ever removed."""
+
+    events: timedelta = timedelta(days=30)
+    #: Longer than any source's time tolerance.
+    dedupe: timedelta = timedelta(days=90)
+    dead: timedelta = timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one request, one sender, and all of them together may take."""
+
+    body_bytes: int = 1 << 20
+    connections: int = 1000
+    #: All bodies being received at one time.
+    in_flight_bytes: int = 64 << 20
+    #: From the first byte of a request to the last of its body.
+    body_timeout: timedelta = timedelta(seconds=10)
+    #: How many events a batch may hold before it is stored whole as `unreadable`.
+    batch: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """An action configured once, with its limits."""
+
+    name: str
+    #: Name of the action.
+    action: str
+    #: Its options as written; leaves may hold templates and `${NAME}`.
+    options: Mapping[str, Any]
+    modifiers: Modifiers
+    #: How many run at one time.
+    concurrency: int
+    #: Networks that a host computed by a template may lie in, besides the public ones.
+    allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All of `hookline.yaml`, paths absolute, `${}` resolved but in destinations."""
+
+    path: Path
+    listen: tuple[Address, ...]
+    public_url: str | None
+    #: Peers whose `X-Forwarded-For` is believed.
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    admin: Admin
+    #: The SQLite file.
+    store: Path
+    #: Files or folders.
+    rules: tuple[Path, ...]
+    #: The folder, if configured or present.
+    plugins: Path | None
+    workers: int
+    retention: Retention
+    limits: Limits
+    vars: Mapping[str, Json]
+    sources: Mapping[str, SourceSettings]
+    destinations: Mapping[str, Destination]

@@ -1,0 +1,1 @@
+"""Delivery: lanes, retries, and the runner of actions."""

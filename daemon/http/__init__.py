@@ -1,0 +1,1 @@
+"""HTTP: the server, the receiver on the public listener, and the admin application."""

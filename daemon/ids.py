@@ -1,0 +1,75 @@
+"""Ids: 63-bit numbers that sort by time, written in 13 letters and digits behind a prefix."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from hookline.daemon.store.changes import DeliveryId
+from hookline.rules import EventId
+
+# Crockford's alphabet in lower case: no i, l, o, u, so that an id survives being read aloud.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+_EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+_LENGTH = 13
+_CHANCE_BITS = 21
+
+
+def encode(prefix: str, number: int) -> str:
+    """Write `number` (0 to 2**63 - 1) as `<prefix>_<13 characters>`; ids sort as their numbers do."""
+    letters = [_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5)]
+    return f"{prefix}_{''.join(letters)}"
+
+
+def decode(prefix: str, text: str) -> int:
+    """Read an id back. Raises `ValueError` for anything that `encode` does not write."""
+    head, _, letters = text.partition("_")
+    if head != prefix or len(letters) != _LENGTH:
+        raise ValueError(f"not an id of the form {prefix}_ and {_LENGTH} letters or digits: {text[:40]!r}")
+    number = 0
+    for letter in letters:
+        if letter not in _VALUES:
+            raise ValueError(f"{letter!r} is not used in ids: {text[:40]!r}")
+        number = number << 5 | _VALUES[letter]
+    if number >= 1 << 63:
+        raise ValueError(f"not an id of ours: {text!r}")
+    return number
+
+
+def lowest_at(moment: datetime) -> int:
+    """Return the lowest number that an id made at `moment` can have: ids are filtered by time with it."""
+    return max(0, (moment - _EPOCH) // timedelta(milliseconds=1)) << _CHANCE_BITS
+
+
+def made_at(number: int) -> datetime:
+    """Return when the id was made, to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=number >> _CHANCE_BITS)
+
+
+class Ids:
+    """Makes ids that rise strictly within the process, also when the clock steps back."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        """`clock` returns the time, aware."""
+        self._clock = clock
+        self._last = 0
+
+    def _next(self) -> int:
+        # Chance in the low bits keeps two processes apart; the high one of them is left free to count up in.
+        fresh = lowest_at(self._clock()) | secrets.randbits(_CHANCE_BITS - 1)
+        self._last = max(self._last + 1, fresh)
+        return self._last
+
+    def event(self) -> EventId:
+        """Make an event's id."""
+        return EventId(encode("evt", self._next()))
+
+    def delivery(self) -> DeliveryId:
+        """Make a delivery's id."""
+        return DeliveryId(encode("dlv", self._next()))
+
+    def token(self) -> int:
+        """Make a claim's token."""
+        return self._next()

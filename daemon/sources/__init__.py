@@ -1,0 +1,1 @@
+"""Sources: how each system signs, names, and splits what it sends."""

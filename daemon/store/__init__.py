@@ -1,0 +1,1 @@
+"""The store: events, deliveries, and what became of them."""

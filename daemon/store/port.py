@@ -1,0 +1,246 @@
+"""The store, as receiver and dispatcher know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from hookline.daemon.store.changes import Answer, Attempt, Change, DeliveryId, Lane, State, Token
+from hookline.rules import Event, EventId
+
+
+class StoreError(Exception):
+    """The store cannot do it now. Caught by the receiver (503), the dispatcher (waits) and commands (exit 1).
+
+    Whether the change was made is unknown; to repeat it is safe.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A delivery that is ours until its lease ends."""
+
+    id: DeliveryId
+    token: Token
+    event_id: EventId
+    rule: str
+    step: str
+    lane: Lane
+    destination: str
+    #: Attempts made before this one.
+    attempts: int
+    #: When it was created: `give_up_after` counts from here.
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event as it stands in the store."""
+
+    event: Event
+    body: bytes
+    content_type: str
+    pointer: tuple[str | int, ...] | None
+    rules_version: str
+    is_unrouted: bool
+    matched: tuple[str, ...]
+    #: How many requests came again with its key, and how many of those with another body.
+    duplicates: int
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDelivery:
+    """A delivery as it stands in the store."""
+
+    id: DeliveryId
+    event_id: EventId
+    source: str
+    event_type: str
+    rule: str
+    step: str
+    lane: Lane
+    destination: str
+    state: State
+    created_at: datetime
+    due_at: datetime
+    #: How often it was tried.
+    attempts: int
+    #: How often a process died while it ran.
+    crashes: int
+    replay_of: DeliveryId | None
+    #: The last attempt, if any.
+    last_attempt: Attempt | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneState:
+    """What waits and runs in a lane."""
+
+    lane: Lane
+    pending: int
+    running: int
+    #: When the pending one that has waited longest was due; None if none waits.
+    oldest_due_at: datetime | None
+    is_held: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRejection:
+    """Refused requests of one source, reason and hour."""
+
+    source: str
+    reason: str
+    first_at: datetime
+    last_at: datetime
+    count: int
+    detail: str
+    client_ip: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events to list; every field narrows."""
+
+    source: str | None = None
+    type: str | None = None
+    tenant: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    #: True: only unrouted ones.
+    is_unrouted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries to list; every field narrows."""
+
+    event_id: EventId | None = None
+    destination: str | None = None
+    rule: str | None = None
+    state: State | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Reader(Protocol):
+    """Look without blocking writes. Every list is newest first and bounded by `limit`.
+
+    Pages follow on with `before`: the id of the last row of the page above.
+    """
+
+    async def event(self, event_id: EventId) -> StoredEvent | None:
+        """Return one event, or None."""
+        ...
+
+    async def events(self, where: EventFilter, *, limit: int, before: EventId | None = None) -> list[StoredEvent]:
+        """List events."""
+        ...
+
+    async def delivery(self, delivery_id: DeliveryId) -> StoredDelivery | None:
+        """Return one delivery, or None."""
+        ...
+
+    async def deliveries(
+        self, where: DeliveryFilter, *, limit: int, before: DeliveryId | None = None
+    ) -> list[StoredDelivery]:
+        """List deliveries."""
+        ...
+
+    async def attempts(self, delivery_id: DeliveryId) -> list[Attempt]:
+        """Return the attempts of a delivery, first to last."""
+        ...
+
+    async def lanes(self) -> list[LaneState]:
+        """Return every lane that has unfinished deliveries or is held."""
+        ...
+
+    async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
+        """Return refused requests, the latest first."""
+        ...
+
+    async def text(self, digest: str) -> str | None:
+        """Return a text kept by its hash: a rule file, a rule set's manifest, a step."""
+        ...
+
+    async def last_good_rules(self) -> str | None:
+        """Return the version that `Store.keep_rules` was last told of, or None."""
+        ...
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return `events`, `duplicates`, `rejected`, and deliveries by state; for `demo`, tests and small stores."""
+        ...
+
+    async def close(self) -> None:
+        """Close; nothing may be asked afterwards."""
+        ...
+
+
+class Store(Protocol):
+    """Events, deliveries and what is known about them, durably.
+
+    All methods may be called concurrently, but `write` is cheapest with whole batches, one in flight:
+    `GroupCommit` stands in front. Every method may raise `StoreError`.
+    """
+
+    async def open(self) -> None:
+        """Lock, migrate, and prove that a commit is durable. Deliveries that a dead process left running are freed."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun, and let go. Safe to call twice."""
+        ...
+
+    async def keep(self, texts: Mapping[str, str]) -> None:
+        """Keep texts by their hash, durably; known ones cost nothing."""
+        ...
+
+    async def keep_rules(self, version: str) -> None:
+        """Note that this rule set went live; `version` is the hash of its manifest, kept before."""
+        ...
+
+    async def write(self, changes: Sequence[Change]) -> list[Answer]:
+        """Make the changes in one durable transaction and answer each, in order.
+
+        A change that is refused (a stale token, a duplicate) undoes only itself. On `StoreError` the outcome is
+        unknown and repeating the batch is safe. Not undone if the caller is cancelled.
+        """
+        ...
+
+    async def claim(self, room: Mapping[Lane, int], *, lease: timedelta) -> list[Claimed]:
+        """Claim due deliveries, at most `room[lane]` of each lane, longest due first; held lanes give none."""
+        ...
+
+    async def renew(self, tokens: Mapping[DeliveryId, Token], *, lease: timedelta) -> set[DeliveryId]:
+        """Extend the leases of deliveries that still run; return those whose token was still good."""
+        ...
+
+    async def free(self) -> int:
+        """Make deliveries whose lease ended pending again, the crash counted and recorded; return how many.
+
+        One that crashed three times is dead.
+        """
+        ...
+
+    async def waiting(self) -> Mapping[Lane, datetime]:
+        """Return for each lane that has pending deliveries and is not held when its first one is due."""
+        ...
+
+    async def held(self) -> Mapping[Lane, str]:
+        """Return the held lanes and why."""
+        ...
+
+    async def unrouted(self, *, limit: int) -> list[EventId]:
+        """Return events that are yet to be routed, oldest first."""
+        ...
+
+    async def prune(self, *, events: timedelta, dedupe: timedelta, dead: timedelta, limit: int) -> int:
+        """Remove at most `limit` rows that are older; return how many. Nothing unfinished or held goes."""
+        ...
+
+    def reader(self) -> Reader:
+        """Return a reader; close it after use."""
+        ...
