@@ -43,7 +43,7 @@ class Problem:
         if self.path:
             parts.append(self.path)
         text = ": ".join([*parts, self.message])
-        return f"{text}; {self.hint}" if self.hint else text
+        return one_line(f"{text}; {self.hint}" if self.hint else text)
 
 
 class RulesError(Exception):
@@ -53,6 +53,13 @@ class RulesError(Exception):
         """Keep every problem; at least one is an error."""
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def one_line(text: str) -> str:
+    """Write what would break the line or steer a terminal as its escape: names in files may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def dotted(path: Sequence[str | int]) -> str:
@@ -79,4 +86,5 @@ def with_excerpt(problem: Problem, sources: Mapping[str, str]) -> str:
     # Tabs stay tabs, so that the caret stands under its column on any terminal.
     lead = "".join("\t" if character == "\t" else " " for character in line[: place.column - 1])
     margin = f"{place.line:>5} | "
-    return f"{problem}\n{margin}{line}\n{' ' * (len(margin) - 2)}| {lead}{'^' * min(place.length, room)}"
+    shown = "".join(character if character.isprintable() or character == "\t" else "\ufffd" for character in line)
+    return f"{problem}\n{margin}{shown}\n{' ' * (len(margin) - 2)}| {lead}{'^' * min(place.length, room)}"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hookline.daemon.sources.port import SourceSettings
-from hookline.rules import Json, Modifiers, Place
+from hookline.rules import Json, Modifiers, Place, Problem
+
+#: How many deliveries of one destination run at one time, if it says nothing.
+DEFAULT_CONCURRENCY: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class Admin:
 
     listen: Address
     #: Bearer token; None: one is made at the first start and kept beside the store.
-    token: str | None
+    token: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +104,7 @@ class Settings:
     vars: Mapping[str, Json]
     sources: Mapping[str, SourceSettings]
     destinations: Mapping[str, Destination]
+    #: What is probably not meant, though it works.
+    warnings: tuple[Problem, ...] = ()
+    #: The file's text, for excerpts and origins.
+    text: str = field(default="", repr=False)

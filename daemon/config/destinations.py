@@ -1,0 +1,180 @@
+"""`sources` and `destinations` of the configuration."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from hookline.daemon.config.listen import read_networks
+from hookline.daemon.config.references import References
+from hookline.daemon.config.section import is_null, kind_of, read_integer
+from hookline.daemon.config.settings import DEFAULT_CONCURRENCY, Destination
+from hookline.daemon.sources.port import OptionProblem, SourceSettings
+from hookline.rules.document import Entries, Findings, Node, Scalar
+from hookline.rules.modifiers import MODIFIER_NAMES, parse_modifiers
+from hookline.rules.problem import Problem, dotted
+from hookline.rules.suggestion import did_you_mean, suggest
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_MOST_CONCURRENCY = 1000
+# Stands beside the action as modifiers do, but says who may be reached and not when.
+_ALLOW_NETWORKS = "allow_networks"
+
+
+def known_actions(plugins: Path | None) -> frozenset[str]:
+    """Return the names of all actions without importing any: built in, in the plug-ins folder, from packages."""
+    from hookline.daemon.delivery.actions import BUILT_IN, ENTRY_POINT_GROUP  # noqa: PLC0415 - slow, and often not asked
+
+    names = {*BUILT_IN, *(point.name for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))}
+    if plugins is not None and plugins.is_dir():
+        names |= {path.stem for path in plugins.glob("*.py") if path.name[0] not in "._"}
+    return frozenset(names)
+
+
+def named_entries(node: Node | None, findings: Findings, *, what: str) -> dict[str, Entries]:
+    """Return the mappings below `sources` or `destinations` whose names are in order."""
+    if node is None or is_null(node):
+        return {}
+    if not isinstance(node, Entries):
+        findings.error(
+            node, f"expected a mapping of names, got {kind_of(node)}", f"write the {what}'s name and a colon first"
+        )
+        return {}
+    entries: dict[str, Entries] = {}
+    for name, value in node.entries.items():
+        if not _NAME.fullmatch(name):
+            hint = "use small letters, digits, - and _, at most 64"
+            findings.error_at_key(node, name, f'"{name[:80]}" cannot be the name of a {what}', hint)
+        elif isinstance(value, Entries):
+            entries[name] = value
+        else:
+            hint = "write at least its type" if what == "source" else "write its action and that action's options"
+            findings.error(value, f"expected a mapping, got {kind_of(value)}", hint)
+    return entries
+
+
+def read_sources(
+    node: Node | None, references: References, findings: Findings, *, has_public_url: bool
+) -> dict[str, SourceSettings]:
+    """Return the sources, each checked by its type."""
+    from hookline.daemon.sources.build import SOURCE_TYPES, check_options  # noqa: PLC0415 - it reads declarations
+
+    sources: dict[str, SourceSettings] = {}
+    for name, entries in named_entries(node, findings, what="source").items():
+        if name == "hookline":
+            findings.error(entries, '"hookline" is the source of events about ourselves', "choose another name")
+            continue
+        kind = entries.entries.get("type")
+        if not isinstance(kind, Scalar) or kind.value not in SOURCE_TYPES:
+            _report_type(entries, kind, SOURCE_TYPES, findings)
+            continue
+        options = references.resolve(entries).plain()
+        settings = SourceSettings(
+            name=name,
+            type=str(kind.value),
+            options={key: value for key, value in options.items() if key != "type"}
+            if isinstance(options, dict)
+            else {},
+        )
+        for problem in check_options(settings, has_public_url=has_public_url):
+            findings.problems.append(_placed(problem, entries))
+        sources[name] = settings
+    return sources
+
+
+def _report_type(entries: Entries, kind: Node | None, known: Collection[str], findings: Findings) -> None:
+    if kind is None:
+        findings.error(entries, "the source has no type", suggest("", known, what="types"))
+    else:
+        written = kind.text if isinstance(kind, Scalar) else ""
+        findings.error(kind, f'no source type "{written[:80]}"', suggest(written, known, what="types"))
+
+
+def _placed(problem: OptionProblem, entries: Entries) -> Problem:
+    """Find the place that a source's problem means: as deep along its path as the document goes."""
+    node: Node = entries
+    place = entries.place
+    for step in problem.path:
+        if isinstance(node, Entries) and isinstance(step, str) and step in node.entries:
+            place = node.keys[step] if problem.message.startswith("unknown") else node.entries[step].place
+            node = node.entries[step]
+        elif not isinstance(node, Entries | Scalar) and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+            place = node.place
+        else:
+            break
+    return Problem(place=place, path=dotted((*entries.path, *problem.path)), message=problem.message, hint=problem.hint)
+
+
+def read_destinations(
+    node: Node | None, references: References, findings: Findings, *, actions: Collection[str]
+) -> dict[str, Destination]:
+    """Return the destinations; their options stay as written, `${}` and templates included."""
+    destinations: dict[str, Destination] = {}
+    for name, entries in named_entries(node, findings, what="destination").items():
+        if name in actions or name in MODIFIER_NAMES:
+            what = "an action" if name in actions else "a modifier"
+            findings.error(entries, f'"{name}" is the name of {what} as well', "choose another: rules use all by name")
+            continue
+        destination = _read_destination(name, entries, references, findings, actions)
+        if destination is not None:
+            destinations[name] = destination
+    return destinations
+
+
+def _read_destination(
+    name: str, entries: Entries, references: References, findings: Findings, actions: Collection[str]
+) -> Destination | None:
+    chosen: list[str] = []
+    beside: dict[str, Node] = {}
+    networks: Node | None = None
+    for key, value in entries.entries.items():
+        if key in MODIFIER_NAMES:
+            beside[key] = references.resolve(value)
+        elif key == _ALLOW_NETWORKS:
+            networks = references.resolve(value)
+        elif key in actions:
+            chosen.append(key)
+        else:
+            near = did_you_mean(key, {*actions, *MODIFIER_NAMES, _ALLOW_NETWORKS})
+            listed = f"actions: {', '.join(sorted(actions))}"
+            findings.error_at_key(entries, key, f'no action or modifier "{key}"', near or listed)
+            chosen.append(key)
+    concurrency = DEFAULT_CONCURRENCY
+    if "concurrency" in beside:
+        concurrency = read_integer(beside["concurrency"], findings, concurrency, low=1, high=_MOST_CONCURRENCY)
+    modifiers = parse_modifiers(beside, findings, is_destination=True)
+    allowed = read_networks(networks, findings)
+    if not chosen:
+        findings.error(entries, "the destination has no action", f"write one of: {', '.join(sorted(actions))}")
+    elif len(chosen) > 1 and all(key in actions for key in chosen):
+        findings.error_at_key(
+            entries, chosen[1], f'"{chosen[0]}" and "{chosen[1]}" in one destination', "make two of it"
+        )
+    if len(chosen) != 1 or chosen[0] not in actions:
+        return None
+    return Destination(
+        name=name,
+        action=chosen[0],
+        options=_read_options(chosen[0], entries.entries[chosen[0]], references, findings),
+        modifiers=modifiers,
+        concurrency=concurrency,
+        allow_networks=allowed,
+        place=entries.keys[chosen[0]],
+    )
+
+
+def _read_options(action: str, node: Node, references: References, findings: Findings) -> dict[str, object]:
+    if is_null(node):
+        return {}
+    if not isinstance(node, Entries):
+        findings.error(node, f"the options of {action} are a mapping, got {kind_of(node)}")
+        return {}
+    for key in node.entries:
+        if key in MODIFIER_NAMES or key == _ALLOW_NETWORKS:
+            hint = f"move it left, beside {action}"
+            findings.error_at_key(node, key, f'"{key}" is no option of {action}, but a modifier', hint)
+    references.check(node)
+    return {key: value.plain() for key, value in node.entries.items()}

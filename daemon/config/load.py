@@ -1,0 +1,267 @@
+"""Finds, reads and checks `hookline.yaml`; every mistake is reported in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from hookline.daemon.config.destinations import known_actions, read_destinations, read_sources
+from hookline.daemon.config.listen import parse_public_url, public_clash, read_addresses, read_networks
+from hookline.daemon.config.references import References, read_variables
+from hookline.daemon.config.section import Section, is_null, one_or_many, read_scalar
+from hookline.daemon.config.settings import Address, Admin, Limits, Retention, Settings
+from hookline.daemon.regular_file import read_regular
+from hookline.daemon.secrets import Secrets
+from hookline.rules import Json, Place, Problem
+from hookline.rules.document import Entries, Findings, Node, Scalar
+from hookline.rules.reader import read_bytes
+from hookline.rules.units import format_duration
+
+#: Where the configuration of the machine is.
+SYSTEM_CONFIG: Final = Path("/etc/hookline/hookline.yaml")
+#: A configuration file may be this large.
+MAX_CONFIG_BYTES: Final = 1 << 20
+
+_DEFAULT_LISTEN: Final = Address(host="127.0.0.1", port=8080)
+_DEFAULT_ADMIN: Final = Address(host="127.0.0.1", port=8081)
+# Agiled's retries span 6,660 s and may reuse their timestamp: a shorter window would let one in twice.
+_SHORTEST_DEDUPE: Final = timedelta(hours=2, minutes=10)
+_MOST_CONNECTIONS: Final = 100_000
+_MOST_BATCH: Final = 100_000
+# Shorter ones can be guessed.
+_SHORTEST_TOKEN: Final = 8
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. Caught by the commands, which print it and exit 78."""
+
+    def __init__(self, problems: Sequence[Problem], sources: Mapping[str, str]) -> None:
+        """Keep every problem, warnings too, and the text of each file by its name, for excerpts."""
+        self.problems = tuple(problems)
+        self.sources = sources
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return the configuration's path: as told, `$HOOKLINE_CONFIG`, `./hookline.yaml`, or the machine's.
+
+    Raises `ConfigError` if there is none.
+    """
+    if explicit is not None:
+        return explicit
+    if environ.get("HOOKLINE_CONFIG"):
+        return Path(environ["HOOKLINE_CONFIG"])
+    for path in (Path("hookline.yaml"), SYSTEM_CONFIG):
+        if path.exists():
+            return path
+    message = f"no configuration: no -c, no $HOOKLINE_CONFIG, no ./hookline.yaml, and no {SYSTEM_CONFIG}"
+    raise ConfigError([Problem(place=None, path="", message=message, hint="hookline init writes one")], {})
+
+
+def load_settings(
+    path: Path,
+    *,
+    environ: Mapping[str, str],
+    actions: Collection[str] | None = None,
+    offline: bool = False,
+) -> Settings:
+    """Read the configuration. Raises `ConfigError` with everything that is wrong.
+
+    `actions`: the names there are; None looks for them (built in, plug-ins folder, packages).
+    `offline`: secrets that are not set are warnings, and stay `${NAME}`.
+    """
+    file = str(path)
+    try:
+        data = read_regular(path, limit=MAX_CONFIG_BYTES)
+    except ValueError as error:
+        hint = None if path.exists() else "hookline init writes one"
+        raise ConfigError([Problem(place=None, path="", message=str(error), hint=hint)], {}) from error
+    text = data.decode("utf-8", "replace")
+    findings = Findings()
+    document = read_bytes(data, file, findings)
+    if document is None:
+        raise ConfigError(_in_order(findings.problems), {file: text})
+    if not isinstance(document, Entries):
+        is_empty = isinstance(document, Scalar) and document.value is None
+        message = "the file is empty" if is_empty else "the configuration is a mapping: key: value"
+        findings.problems.append(Problem(place=document.place, path="", message=message, hint="begin with version: 1"))
+        raise ConfigError(_in_order(findings.problems), {file: text})
+    settings = _Loading(path.absolute(), environ, findings, offline=offline).settings(document, actions)
+    problems = _in_order(findings.problems)
+    if findings.has_errors:
+        raise ConfigError(problems, {file: text})
+    return replace(settings, warnings=tuple(problems), text=text)
+
+
+def _in_order(problems: Sequence[Problem]) -> list[Problem]:
+    nowhere = Place("", 0, 0)
+    return sorted(problems, key=lambda problem: ((problem.place or nowhere).line, (problem.place or nowhere).column))
+
+
+class _Loading:
+    """One reading of one configuration."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], findings: Findings, *, offline: bool) -> None:
+        self._path = path
+        self._folder = path.parent
+        self._environ = environ
+        self._findings = findings
+        self._offline = offline
+
+    def settings(self, document: Entries, actions: Collection[str] | None) -> Settings:
+        variables = self._variables(document)
+        secrets = Secrets(self._environ, folder=self._folder).with_variables(variables)
+        references = References(secrets, self._findings, is_offline=self._offline)
+        top = Section(self._resolved(document, references), self._findings)
+        self._check_version(top, document)
+        top.has("vars")
+        listen = read_addresses(top.take("listen"), self._folder, self._findings, _DEFAULT_LISTEN)
+        public_url = top.read("public_url", parse_public_url, None)
+        plugins = self._plugins(top)
+        has_sources, has_destinations = top.has("sources"), top.has("destinations")
+        known = known_actions(plugins) if actions is None else actions
+        settings = Settings(
+            path=self._path,
+            listen=listen,
+            public_url=public_url,
+            trusted_proxies=read_networks(top.take("trusted_proxies"), self._findings),
+            admin=self._admin(top, listen),
+            store=top.read("store", self._store_path, self._store_path("sqlite:hookline.db")),
+            rules=self._rules(top.take("rules")),
+            plugins=plugins,
+            # Both run actions in the parent for now: worker processes are not in this version yet.
+            workers=top.integer("workers", 1, low=0, high=1),
+            retention=self._retention(top.section("retention")),
+            limits=self._limits(top.section("limits")),
+            vars=variables,
+            sources=read_sources(
+                document.entries["sources"] if has_sources else None,
+                references,
+                self._findings,
+                has_public_url=public_url is not None,
+            ),
+            destinations=read_destinations(
+                document.entries["destinations"] if has_destinations else None,
+                references,
+                self._findings,
+                actions=known,
+            ),
+        )
+        top.finish()
+        references.settle()
+        return settings
+
+    def _variables(self, document: Entries) -> dict[str, Json]:
+        node = document.entries.get("vars")
+        return {} if node is None or is_null(node) else read_variables(node, self._findings)
+
+    def _resolved(self, document: Entries, references: References) -> Entries:
+        """Return the document with references replaced, but where each part sees to its own."""
+        apart = {"vars", "sources", "destinations"}
+        entries = {key: node if key in apart else references.resolve(node) for key, node in document.entries.items()}
+        return Entries(entries, document.keys, document.place, document.path)
+
+    def _check_version(self, top: Section, document: Entries) -> None:
+        node = top.take("version")
+        if "version" not in document.entries:
+            self._findings.error(document, "the configuration names no version", "begin with version: 1")
+        elif node is not None and not (isinstance(node, Scalar) and node.text == "1"):
+            self._findings.error(node, "this version of Hookline reads configurations of version 1", "write version: 1")
+
+    def _admin(self, top: Section, public: Sequence[Address]) -> Admin:
+        section = top.section("admin")
+        node = section.take("listen")
+        addresses = read_addresses(node, self._folder, self._findings, _DEFAULT_ADMIN)
+        token = section.read("token", _token, None)
+        section.finish()
+        if len(addresses) > 1 and node is not None:
+            self._findings.error(node, "the admin listener has one address", "write the one that you use")
+        clash = public_clash(public, addresses[0])
+        if clash is not None:
+            at = node or section.node or top.node
+            message = f"the admin listener ({addresses[0]}) shares its address with the public one ({clash})"
+            if at is not None:
+                self._findings.error(at, message, "give it a port of its own, as in 127.0.0.1:8081")
+        return Admin(listen=addresses[0], token=token)
+
+    def _store_path(self, text: str) -> Path:
+        if text.startswith(("postgresql:", "postgres:")):
+            raise ValueError("PostgreSQL is not in this version yet: write sqlite:hookline.db")
+        path = text.removeprefix("sqlite:")
+        if path == text or not path.strip() or "\0" in path:
+            raise ValueError(f'"{text[:80]}" names no store: write sqlite: and a path, as in sqlite:hookline.db')
+        if path.startswith((":", "//")):
+            raise ValueError(
+                f'"{text[:80]}" names no file: write sqlite: and a path, as in sqlite:/var/lib/hookline/hookline.db'
+            )
+        # systemd gives a list where a unit has several; the first is the unit's own.
+        state = self._environ.get("STATE_DIRECTORY", "").split(":")[0]
+        return (Path(state) if state else self._folder) / path
+
+    def _rules(self, node: Node | None) -> tuple[Path, ...]:
+        paths = [read_scalar(item, _path, self._findings, None) for item in one_or_many(node)]
+        if node is not None and not paths:
+            self._findings.error(node, "no rules", "name a folder of *.yaml files, as in rules: rules")
+        # Whether they exist is asked when they are read: a start without them runs the last good set.
+        return tuple(self._folder / path for path in paths if path is not None) or (self._folder / "rules",)
+
+    def _plugins(self, top: Section) -> Path | None:
+        node = top.take("plugins")
+        if node is None:
+            folder = self._folder / "plugins"
+            return folder if folder.is_dir() else None
+        path = read_scalar(node, _path, self._findings, None)
+        if path is None:
+            return None
+        if not (self._folder / path).is_dir():
+            self._findings.error(node, f"{self._folder / path} is not a folder", "create it, or remove the key")
+        return self._folder / path
+
+    def _retention(self, section: Section) -> Retention:
+        default = Retention()
+        retention = Retention(
+            events=section.duration("events", default.events),
+            dedupe=section.duration("dedupe", default.dedupe),
+            dead=section.duration("dead", default.dead),
+        )
+        node = section.take("dedupe")
+        section.finish()
+        if retention.dedupe <= _SHORTEST_DEDUPE and node is not None:
+            hint = f"write more than {format_duration(_SHORTEST_DEDUPE)}: a sender's retry would be acted on again"
+            self._findings.error(node, f"a dedupe window of {format_duration(retention.dedupe)} is too short", hint)
+        return retention
+
+    def _limits(self, section: Section) -> Limits:
+        default = Limits()
+        limits = Limits(
+            body_bytes=section.size("body", default.body_bytes),
+            connections=section.integer("connections", default.connections, low=1, high=_MOST_CONNECTIONS),
+            in_flight_bytes=section.size("in_flight", default.in_flight_bytes),
+            body_timeout=section.duration("body_timeout", default.body_timeout),
+            batch=section.integer("batch", default.batch, low=1, high=_MOST_BATCH),
+        )
+        node = section.take("body") or section.take("in_flight")
+        section.finish()
+        if limits.body_bytes > limits.in_flight_bytes and node is not None:
+            self._findings.error(
+                node, "one body may be larger than all bodies together", "raise in_flight, or lower body"
+            )
+        return limits
+
+
+def _token(text: str) -> str:
+    if len(text) < _SHORTEST_TOKEN or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(
+            f"the token must have {_SHORTEST_TOKEN} or more letters, digits and signs without blanks: "
+            "write one, or remove the key to have one made"
+        )
+    return text
+
+
+def _path(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise ValueError("not a path: write a file or a folder")
+    return Path(text)
