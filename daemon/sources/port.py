@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
@@ -67,6 +67,8 @@ class NormalizedEvent:
     envelope: Json
     #: Where it stands in the parsed body; None if it is the whole body.
     pointer: tuple[str | int, ...] | None
+    #: For people, if it is `unreadable`: what is wrong with the body.
+    why_unreadable: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +131,8 @@ class SourceSettings:
     name: str
     #: Such as `agiled`.
     type: str
-    #: All other keys, `${}` resolved.
-    options: Mapping[str, Json]
+    #: All other keys, `${}` resolved: there are secrets among them.
+    options: Mapping[str, Json] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,66 @@
+"""Signed timestamps: read strictly, since what reads two ways can be forged."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, get_args
+
+from hookline.rules.units import format_duration, parse_time
+
+#: `auto` tells them apart: up to 11 digits are seconds, up to 14 milliseconds, up to 16 microseconds, else ISO 8601.
+Unit = Literal["auto", "s", "ms", "iso"]
+UNITS: Final = get_args(Unit)
+
+# Not \d and int(): these take Arabic digits, signs, underscores and blanks as well.
+_DIGITS: Final = re.compile(r"[0-9]{1,16}")
+_ISO: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})"
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """Where a request says when it was signed, and how old it may be."""
+
+    #: Lower-case name.
+    header: str
+    #: Into the past and into the future; None: it is not checked, and only the dedupe key stops a replay.
+    tolerance: timedelta | None
+    unit: Unit = "auto"
+
+    def read(self, text: str) -> datetime | None:
+        """Return the time that the header names, None if it is not written as the unit asks."""
+        if self.unit != "iso" and _DIGITS.fullmatch(text):
+            number = int(text)
+            is_seconds = self.unit == "s" or (self.unit == "auto" and len(text) <= 11)
+            is_micros = self.unit == "auto" and len(text) > 14
+            per_second = 1 if is_seconds else 1_000_000 if is_micros else 1_000
+            seconds, rest = divmod(number, per_second)
+            try:
+                return _EPOCH + timedelta(seconds=seconds, microseconds=rest * 1_000_000 // per_second)
+            except OverflowError:
+                return None
+        if self.unit in {"auto", "iso"} and _ISO.fullmatch(text):
+            return parse_time(text)
+        return None
+
+    def write(self, moment: datetime) -> str:
+        """Write a time as the sender would."""
+        milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+        if self.unit == "iso":
+            return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return str(milliseconds if self.unit == "ms" else milliseconds // 1000)
+
+    def complaint(self, stamp: datetime, now: datetime) -> str | None:
+        """Say why the time is not accepted; None if it is."""
+        if self.tolerance is None or abs(now - stamp) <= self.tolerance:
+            return None
+        away = timedelta(seconds=abs(now - stamp) // timedelta(seconds=1))
+        side = "old" if stamp < now else "in the future"
+        return (
+            f"{self.header} is {format_duration(away)} {side}, allowed is {format_duration(self.tolerance)}: "
+            "compare the clocks, or raise the tolerance if the sender's retries keep their timestamp"
+        )
