@@ -2,6 +2,21 @@
 
 from hookline.plugins.delivery import Context, Delivery, Http, Log, Reply
 from hookline.plugins.errors import PermanentError, TransientError
+from hookline.plugins.options import Address, Escaped, computed_options
+from hookline.plugins.status import raise_for_status
 from hookline.rules import Event
 
-__all__ = ["Context", "Delivery", "Event", "Http", "Log", "PermanentError", "Reply", "TransientError"]
+__all__ = [
+    "Address",
+    "Context",
+    "Delivery",
+    "Escaped",
+    "Event",
+    "Http",
+    "Log",
+    "PermanentError",
+    "Reply",
+    "TransientError",
+    "computed_options",
+    "raise_for_status",
+]

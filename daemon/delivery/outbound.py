@@ -1,0 +1,245 @@
+"""Connections out: HTTP for actions on aiohttp, and bare TCP, every dialled address checked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from typing import Any
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from hookline.daemon.delivery.addresses import AddressBlocked, AddressPolicy, IPAddress
+from hookline.plugins import PermanentError, Reply, TransientError
+
+#: Of an answer, this much is read; then the connection is closed.
+MAX_ANSWER_BYTES = 64 * 1024
+#: How long one address has to take a connection.
+CONNECT_SECONDS = 5.0
+#: How long the rest of an answer may take once its status is known; what has come by then is the answer.
+BODY_SECONDS = 5.0
+#: Idle connections are dropped before common servers drop them (Node and Hypercorn at 5 s): a request sent into
+#: a connection that is being closed ends as unknown.
+KEEPALIVE_SECONDS = 4.0
+#: Of the addresses a name has, this many are tried.
+MAX_ADDRESSES = 4
+
+_USER_AGENT = "Hookline"
+_SKIPPED_HEADERS = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
+
+Listeners = Callable[[], Iterable[tuple[str, int]]]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one request got; the runner asks it when time is up."""
+
+    was_sent: bool = False
+    #: Addresses that this request tried, each with the reason it was refused for, or None.
+    dialed: list[str | None] = field(default_factory=list)
+
+
+_progress: contextvars.ContextVar[Progress] = contextvars.ContextVar("hookline_outbound_progress")
+
+
+class Outbound:
+    """Owns every connection that actions make. One pool for each policy: strict requests never reuse a lax one's."""
+
+    def __init__(self, *, listeners: Listeners = tuple) -> None:
+        """Open nothing yet. `listeners`: our own addresses and ports at this moment; never dialed."""
+        self._listeners = listeners
+        self._sessions: dict[AddressPolicy, aiohttp.ClientSession] = {}
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        sessions = [*self._sessions.values()]
+        self._sessions.clear()
+        for session in sessions:
+            await session.close()
+
+    async def request(  # noqa: PLR0913 - the parts of a request
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        policy: AddressPolicy,
+        progress: Progress,
+    ) -> Reply:
+        """Send one request; URL and headers have been checked. Raises as `Http.request` does."""
+        session = self._session(policy)
+        token = _progress.set(progress)
+        try:
+            async with session.request(
+                method,
+                url,
+                data=content,
+                headers={"User-Agent": _USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", **headers},
+                allow_redirects=False,
+                trace_request_ctx=progress,
+            ) as response:
+                body = await _read_bounded(response)
+                return Reply(
+                    status=response.status,
+                    headers={name.lower(): value for name, value in response.headers.items()},
+                    body=body,
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise explain_failure(error, url, progress) from error
+        finally:
+            _progress.reset(token)
+
+    async def connect(self, host: str, port: int, *, policy: AddressPolicy) -> socket.socket:
+        """Open a TCP connection, non-blocking. Raises as `Http.request` does."""
+        loop = asyncio.get_running_loop()
+        try:
+            with anyio.fail_after(CONNECT_SECONDS):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise TransientError(f"cannot find the host {host}: {_reason(error)}") from error
+        failures: list[OSError] = []
+        for info in found[:MAX_ADDRESSES]:
+            try:
+                # The check stands between the look-up and the dialling, so the address checked is the one dialled.
+                connection = self._open(info, policy)
+            except OSError as error:
+                failures.append(error)
+                continue
+            try:
+                connection.setblocking(False)
+                with anyio.fail_after(CONNECT_SECONDS):
+                    await loop.sock_connect(connection, info[4])
+            except OSError as error:
+                connection.close()
+                failures.append(error)
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
+        if failures and all(isinstance(failure, AddressBlocked) for failure in failures):
+            raise PermanentError(f"blocked address: {failures[0]}")
+        reasons = "; ".join(dict.fromkeys(_reason(failure) for failure in failures)) or "it has no address"
+        raise TransientError(f"cannot connect to {host} port {port}: {reasons}")
+
+    def _session(self, policy: AddressPolicy) -> aiohttp.ClientSession:
+        session = self._sessions.get(policy)
+        if session is None:
+            session = self._sessions[policy] = self._new_session(policy)
+        return session
+
+    def _new_session(self, policy: AddressPolicy) -> aiohttp.ClientSession:
+        def open_checked(info: Any) -> socket.socket:
+            return self._open(info, policy)
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_mark_sent)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                socket_factory=open_checked,
+                # How many run at one time is the lanes' business.
+                limit=0,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            skip_auto_headers=_SKIPPED_HEADERS,
+            # The whole attempt has one deadline, the runner's.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            trace_configs=[trace],
+        )
+
+    def _open(self, info: Any, policy: AddressPolicy) -> socket.socket:
+        family, kind, protocol, _, (address, port, *_) = info
+        listeners = frozenset((ip_address(host), own_port) for host, own_port in self._listeners())
+        judge = replace(policy, forbidden=listeners) if listeners else policy
+        refusal = judge.refusal(address, port, is_own=is_own_address)
+        progress = _progress.get(None)
+        if progress is not None:
+            progress.dialed.append(refusal)
+        if refusal is not None:
+            raise AddressBlocked(refusal)
+        return socket.socket(family, kind, protocol)
+
+
+def is_own_address(ip: IPAddress) -> bool:
+    """Whether an address is this machine's: the kernel lets only those be bound."""
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(ip), 0))
+    except OSError:
+        return False
+    return True
+
+
+def explain_failure(  # noqa: PLR0911 - a table
+    error: Exception, url: URL, progress: Progress
+) -> TransientError | PermanentError:
+    """Say what went wrong in terms of the host alone: path and query of a URL may be secret."""
+    where = f"{url.host} port {url.port}"
+    refused = [reason for reason in progress.dialed if reason is not None]
+    match error:
+        case aiohttp.InvalidURL():
+            return PermanentError(f"the URL cannot be requested: {url.host} is not a host name or a usual address")
+        case aiohttp.ClientConnectorDNSError():
+            return TransientError(f"cannot find the host {url.host}: {_reason(error.os_error)}")
+        case aiohttp.ClientConnectorError() if refused and len(refused) == len(progress.dialed):
+            return PermanentError(f"blocked address: {refused[0]}")
+        case aiohttp.ClientConnectorCertificateError():
+            return TransientError(f"the certificate of {where} is not valid: {_reason(error.certificate_error)}")
+        case aiohttp.ClientConnectorError():
+            return TransientError(f"cannot connect to {where}: {_reason(error.os_error)}")
+        case aiohttp.ConnectionTimeoutError():
+            return TransientError(f"cannot connect to {where}: no answer within {CONNECT_SECONDS:g} s")
+        case aiohttp.ClientResponseError():
+            return TransientError(f"{where} answered with what is not HTTP", is_unknown=progress.was_sent)
+        case _ if progress.was_sent:
+            return TransientError(f"{where} closed the connection without an answer", is_unknown=True)
+        case aiohttp.ClientError() | OSError():
+            return TransientError(f"the request to {where} was not sent: {_reason(error)}")
+        case _:
+            return PermanentError(f"the request to {where} cannot be made: {_reason(error)}")
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Read at most `MAX_ANSWER_BYTES`. The status is known, so a body that breaks off or drips is cut, no failure."""
+    content = response.content
+    if content.is_eof():
+        # All of it came with the headers, as small answers do: no timer needed.
+        body = b"" if content.at_eof() else content.read_nowait(MAX_ANSWER_BYTES)
+        if content.at_eof():
+            return body
+    else:
+        body = b""
+    with anyio.move_on_after(BODY_SECONDS):
+        try:
+            while len(body) < MAX_ANSWER_BYTES:
+                chunk = await content.read(MAX_ANSWER_BYTES - len(body))
+                if not chunk:
+                    break
+                body += chunk
+        except (aiohttp.ClientError, OSError):
+            response.close()
+    if not content.at_eof():
+        response.close()
+    return body
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+async def _mark_sent(_session: aiohttp.ClientSession, context: Any, _params: Any) -> None:
+    context.trace_request_ctx.was_sent = True
