@@ -18,6 +18,7 @@ MAX_VALUES = 200_000
 MAX_FORM_FIELDS = 1_000
 
 _FORM = "application/x-www-form-urlencoded"
+_WHITESPACE = b" \t\r\n"
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -42,7 +43,9 @@ def read_body(body: bytes, content_type: str) -> Json:
     if kind.startswith("multipart/"):
         raise UnreadableBodyError("a multipart body is not read")
     try:
-        return _read_form(body) if kind == _FORM else _read_json(body)
+        # `curl -d` calls everything a form. No form begins with a bare bracket: it would be written %7B.
+        is_form = kind == _FORM and not body.lstrip(_WHITESPACE).startswith((b"{", b"["))
+        return _read_form(body) if is_form else _read_json(body)
     except UnicodeDecodeError as error:
         raise UnreadableBodyError(f"not UTF-8 at byte {error.start}") from error
 

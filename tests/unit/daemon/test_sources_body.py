@@ -96,6 +96,12 @@ def test_anything_that_is_no_form_is_read_as_json_in_utf8(content_type: str) -> 
     assert read_body('{"a": "+AGE-é"}'.encode(), content_type) == {"a": "+AGE-é"}
 
 
+@pytest.mark.parametrize("body", [b'{"a": "1&b=2"}', b' \n[{"a": 1}]'])
+def test_json_that_curl_calls_a_form_is_json(body: bytes) -> None:
+    assert read_body(body, FORM) == json.loads(body)
+    assert read_body(b"%7B=1", FORM) == {"{": "1"}
+
+
 def test_a_form_is_a_mapping_and_a_repeated_field_a_list() -> None:
     body = b"a=1&b=&c=%C3%A9+x&a=2&a=3"
     assert read_body(body, f"{FORM}; charset=utf-8") == {"a": ["1", "2", "3"], "b": "", "c": "é x"}
