@@ -199,8 +199,15 @@ class Reject:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer to a change that no store can make: an id that is none, a row that is there already."""
+
+    reason: str
+
+
 #: Everything that can be written. Answers: `Accept` -> tuple[Accepted, ...], in order of its events; `Record` -> bool
 #: (the token was good); `Route` -> bool (the event exists); `Replay` -> DeliveryId | None; `Cancel` -> bool;
-#: `SetLane`, `Reject` -> None.
+#: `SetLane`, `Reject` -> None; any of them `Refused`, which `GroupCommit` raises as a `StoreError`.
 Change: TypeAlias = Accept | Record | Route | Replay | Cancel | SetLane | Reject
-Answer: TypeAlias = "tuple[Accepted, ...] | bool | DeliveryId | None"
+Answer: TypeAlias = "tuple[Accepted, ...] | bool | DeliveryId | Refused | None"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hookline.daemon.store.changes import Answer, Attempt, Change, DeliveryId, Lane, State, Token
 from hookline.rules import Event, EventId
+
+#: What keeps a store from working. `refused`: one change, by its own fault; to repeat it is no use.
+StoreTrouble = Literal["disk_full", "read_only", "io", "locked", "corrupt", "refused", "other"]
 
 
 class StoreError(Exception):
@@ -16,6 +19,11 @@ class StoreError(Exception):
 
     Whether the change was made is unknown; to repeat it is safe.
     """
+
+    def __init__(self, message: str, *, kind: StoreTrouble = "other") -> None:
+        """Say what happened, for people, and of what kind it is, for code."""
+        super().__init__(message)
+        self.kind: StoreTrouble = kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

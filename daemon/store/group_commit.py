@@ -1,0 +1,170 @@
+"""Group commit: the changes of many tasks in one durable transaction, so that they share its fsync."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import timedelta
+from typing import NamedTuple, overload
+
+from hookline.daemon.store.changes import (
+    Accept,
+    Accepted,
+    Answer,
+    Cancel,
+    Change,
+    DeliveryId,
+    Record,
+    Refused,
+    Reject,
+    Replay,
+    Route,
+    SetLane,
+)
+from hookline.daemon.store.port import Store, StoreError
+
+_LINGER = timedelta(milliseconds=50)
+
+
+class _Waiting(NamedTuple):
+    change: Change
+    answer: asyncio.Future[Answer]
+    #: The loop's clock.
+    since: float
+
+
+class GroupCommit:
+    """Gathers what is submitted while a batch is being written, and writes it as the next one; one is in flight.
+
+    `run` does the writing and belongs into the task group of whoever owns it. Futures and a deque, not streams: this
+    stands in the way of every event.
+    """
+
+    def __init__(self, store: Store, *, max_batch: int = 200, linger: timedelta = _LINGER) -> None:
+        """`max_batch` counts events and other changes; `linger` is how long `submit_soon` waits for company."""
+        self._store = store
+        self._max_batch = max_batch
+        self._linger = linger.total_seconds()
+        # What can wait does not hold up what cannot, and goes first into the batch that both ride in.
+        self._patient: deque[_Waiting] = deque()
+        self._queue: deque[_Waiting] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake = asyncio.Event()
+        self._is_closing = False
+        self._ended = asyncio.Event()
+        self._is_running = False
+
+    @property
+    def queued(self) -> int:
+        """How many changes wait for the next batch."""
+        return len(self._queue) + len(self._patient)
+
+    @property
+    def oldest_wait(self) -> timedelta:
+        """How long the change has waited that has waited longest."""
+        if not self._queue:
+            return timedelta(0)
+        return timedelta(seconds=asyncio.get_running_loop().time() - self._queue[0].since)
+
+    @overload
+    async def submit(self, change: Accept) -> tuple[Accepted, ...]: ...
+    @overload
+    async def submit(self, change: Record | Route | Cancel) -> bool: ...
+    @overload
+    async def submit(self, change: Replay) -> DeliveryId | None: ...
+    @overload
+    async def submit(self, change: SetLane | Reject) -> None: ...
+    async def submit(self, change: Change) -> Answer:
+        """Have the change made in the next batch, and return its answer.
+
+        Raises `StoreError`: of kind `refused` if this change cannot be made, else for the whole batch, whose outcome is
+        then unknown. A caller that is cancelled or stops waiting leaves the change to be made.
+        """
+        answer = self._enqueue(self._queue, change)
+        self._wake.set()
+        return await answer
+
+    @overload
+    async def submit_soon(self, change: Accept) -> tuple[Accepted, ...]: ...
+    @overload
+    async def submit_soon(self, change: Record | Route | Cancel) -> bool: ...
+    @overload
+    async def submit_soon(self, change: Replay) -> DeliveryId | None: ...
+    @overload
+    async def submit_soon(self, change: SetLane | Reject) -> None: ...
+    async def submit_soon(self, change: Change) -> Answer:
+        """Do as `submit`, but wait a little for another batch to ride with: nobody waits for this answer."""
+        answer = self._enqueue(self._patient, change)
+        if len(self._patient) >= self._max_batch:
+            self._wake.set()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._linger, self._wake.set)
+        return await answer
+
+    def _enqueue(self, queue: deque[_Waiting], change: Change) -> asyncio.Future[Answer]:
+        if self._is_closing:
+            raise StoreError("the store is being closed")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        queue.append(_Waiting(change, answer, loop.time()))
+        return answer
+
+    async def run(self) -> None:
+        """Write batches until `close`. If it is cancelled, what still waits fails with `StoreError`."""
+        self._is_running = True
+        batch: list[_Waiting] = []
+        try:
+            while self.queued or not self._is_closing:
+                await self._wake.wait()
+                batch = self._next_batch()
+                if batch:
+                    await self._write(batch)
+        finally:
+            # Nobody may be left waiting, whatever ended this.
+            for waiting in (*batch, *self._patient, *self._queue):
+                _fail(waiting, StoreError("the store's writer ended; whether the change was made is unknown"))
+            self._is_closing = True
+            self._ended.set()
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        room = self._max_batch
+        for queue in (self._patient, self._queue):
+            while queue and room > 0:
+                waiting = queue.popleft()
+                batch.append(waiting)
+                room -= len(waiting.change.events) if isinstance(waiting.change, Accept) else 1
+        if not self._patient and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.queued and not self._is_closing:
+            self._wake.clear()
+        return batch
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        try:
+            answers = await self._store.write([waiting.change for waiting in batch])
+        except StoreError as error:
+            for waiting in batch:
+                # One for each: an exception that is raised in several tasks collects all their tracebacks.
+                _fail(waiting, StoreError(str(error), kind=error.kind))
+            return
+        for waiting, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Refused):
+                _fail(waiting, StoreError(answer.reason, kind="refused"))
+            elif not waiting.answer.done():
+                waiting.answer.set_result(answer)
+
+    async def close(self) -> None:
+        """Take nothing more, and return when all that was taken is written. Safe to call twice."""
+        self._is_closing = True
+        self._wake.set()
+        if self._is_running:
+            await self._ended.wait()
+
+
+def _fail(waiting: _Waiting, error: StoreError) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)

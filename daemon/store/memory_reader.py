@@ -1,0 +1,143 @@
+"""The look into the in-memory store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+
+from hookline.daemon.ids import encode, lowest_at
+from hookline.daemon.store.changes import Attempt, DeliveryId, State
+from hookline.daemon.store.memory_tables import DeliveryRow, Tables
+from hookline.daemon.store.port import (
+    DeliveryFilter,
+    EventFilter,
+    LaneState,
+    StoredDelivery,
+    StoredEvent,
+    StoredRejection,
+)
+from hookline.rules import EventId
+
+
+class MemoryReader:
+    """Keeps the `Reader` protocol's word over a store's dicts."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def event(self, event_id: EventId) -> StoredEvent | None:
+        """Return one event, or None."""
+        return self._tables.events.get(event_id)
+
+    async def events(self, where: EventFilter, *, limit: int, before: EventId | None = None) -> list[StoredEvent]:
+        """List events, newest first."""
+        found = [
+            stored
+            for event_id, stored in sorted(self._tables.events.items(), reverse=True)
+            if (before is None or event_id < before)
+            and _is_between("evt", event_id, where.since, where.until)
+            and where.source in (None, stored.event.source)
+            and where.type in (None, stored.event.type)
+            and where.tenant in (None, stored.event.tenant)
+            and (stored.is_unrouted or not where.is_unrouted)
+        ]
+        return found[:limit]
+
+    async def delivery(self, delivery_id: DeliveryId) -> StoredDelivery | None:
+        """Return one delivery, or None."""
+        row = self._tables.deliveries.get(delivery_id)
+        return self._stored(row) if row else None
+
+    async def deliveries(
+        self, where: DeliveryFilter, *, limit: int, before: DeliveryId | None = None
+    ) -> list[StoredDelivery]:
+        """List deliveries, newest first."""
+        found = [
+            row
+            for delivery_id, row in sorted(self._tables.deliveries.items(), reverse=True)
+            if (before is None or delivery_id < before)
+            and _is_between("dlv", delivery_id, where.since, where.until)
+            and where.event_id in (None, row.event_id)
+            and where.destination in (None, row.destination)
+            and where.rule in (None, row.rule)
+            and where.state in (None, row.state)
+        ]
+        return [self._stored(row) for row in found[:limit]]
+
+    async def attempts(self, delivery_id: DeliveryId) -> list[Attempt]:
+        """Return the attempts of a delivery, first to last."""
+        row = self._tables.deliveries.get(delivery_id)
+        return list(row.tries) if row else []
+
+    async def lanes(self) -> list[LaneState]:
+        """Return every lane that has unfinished deliveries or is held."""
+        unfinished = (State.PENDING, State.RUNNING, State.COLLECTED)
+        rows = [row for row in self._tables.deliveries.values() if row.state in unfinished]
+        states = []
+        for lane in sorted({row.lane for row in rows} | self._tables.held.keys()):
+            due = [row.due_at for row in rows if row.lane == lane and row.state is State.PENDING]
+            states.append(
+                LaneState(
+                    lane=lane,
+                    pending=len(due),
+                    running=sum(row.lane == lane and row.state is State.RUNNING for row in rows),
+                    oldest_due_at=min(due, default=None),
+                    is_held=lane in self._tables.held,
+                    reason=self._tables.held.get(lane, ""),
+                )
+            )
+        return states
+
+    async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
+        """Return refused requests, the latest first."""
+        found = [row for row in self._tables.rejections.values() if source in (None, row.source)]
+        return sorted(found, key=lambda row: row.last_at, reverse=True)[:limit]
+
+    async def text(self, digest: str) -> str | None:
+        """Return a text kept by its hash."""
+        return self._tables.texts.get(digest)
+
+    async def last_good_rules(self) -> str | None:
+        """Return the version that went live last, or None."""
+        return self._tables.last_good_rules
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return `events`, `duplicates`, `rejected`, and deliveries by state."""
+        states = Counter(row.state.value for row in self._tables.deliveries.values())
+        return {
+            "events": len(self._tables.events),
+            "duplicates": self._tables.duplicates,
+            "rejected": sum(row.count for row in self._tables.rejections.values()),
+            **{state.value: states[state.value] for state in State},
+        }
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _stored(self, row: DeliveryRow) -> StoredDelivery:
+        event = self._tables.events[row.event_id].event
+        return StoredDelivery(
+            id=row.id,
+            event_id=row.event_id,
+            source=event.source,
+            event_type=event.type,
+            rule=row.rule,
+            step=row.step,
+            lane=row.lane,
+            destination=row.destination,
+            state=row.state,
+            created_at=row.created_at,
+            due_at=row.due_at,
+            attempts=row.attempts,
+            crashes=row.crashes,
+            replay_of=row.replay_of,
+            last_attempt=row.tries[-1] if row.tries else None,
+        )
+
+
+def _is_between(prefix: str, written: str, since: datetime | None, until: datetime | None) -> bool:
+    # Ids sort as their times do, so rows need no other time of their own.
+    return (since is None or written >= encode(prefix, lowest_at(since))) and (
+        until is None or written < encode(prefix, lowest_at(until))
+    )

@@ -1,0 +1,188 @@
+"""Accepting many requests in one transaction: dedupe keys, events and deliveries, with few statements."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from hookline.daemon.ids import lowest_at
+from hookline.daemon.store.changes import Accept, Accepted, NewDelivery, NewEvent, Request
+from hookline.daemon.store.sqlite_names import Names
+from hookline.daemon.store.sqlite_rows import (
+    bound,
+    bound_or_null,
+    content_number,
+    delivery_number,
+    event_id,
+    event_number,
+    json_object,
+    json_or_null,
+    key_digest,
+    length,
+    micros,
+)
+from hookline.daemon.store.sqlite_statements import Row, run_many, select_many, statements
+
+_SQL = statements("sqlite_write")
+_PENDING, _RUNNING = 0, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When a transaction happens, and how long a claim made inside an accept lasts."""
+
+    at: datetime
+    accept_lease: timedelta
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of a batch, by table."""
+
+    requests: list[Row] = field(default_factory=list)
+    events: list[Row] = field(default_factory=list)
+    deliveries: list[Row] = field(default_factory=list)
+    #: Keys whose window was over.
+    rearmed: list[Row] = field(default_factory=list)
+    #: Duplicates and conflicts by the event that they repeat.
+    repeats: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Keys:
+    """What is known of a batch's keys. Both are empty if all of them were new, which is the rule."""
+
+    #: The event that a key stands for, and what it came with.
+    known: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    #: Those of the batch's own events that are stored: it is repeated because its outcome was unknown.
+    stored: set[int] = field(default_factory=set)
+
+
+class _Prepared(NamedTuple):
+    new: NewEvent
+    number: int
+    key: bytes
+    content: int
+
+
+def accept(
+    connection: sqlite3.Connection, names: Names, accepts: Sequence[Accept], moment: Moment, counters: Counter[str]
+) -> list[tuple[Accepted, ...]]:
+    """Make the changes, in order, and answer them. The caller owns the transaction, and adds up `counters`."""
+    prepared: list[tuple[Accept, bytes, list[_Prepared]]] = []
+    for change in accepts:
+        body = hashlib.sha256(change.request.body).digest()
+        events = [
+            _Prepared(new, event_number(new.event.id), key_digest(new.event), content_number(new, body))
+            for new in change.events
+        ]
+        prepared.append((change, body, events))
+    keys = _insert_keys(connection, [event for _, _, events in prepared for event in events])
+    rows = _Rows()
+    answers = []
+    oldest = {window: lowest_at(moment.at - window) for window in {change.dedupe_window for change in accepts}}
+    for change, body, events in prepared:
+        fresh: list[_Prepared] = []
+        answers.append(tuple([_decide(event, keys, rows, fresh, oldest[change.dedupe_window]) for event in events]))
+        if fresh:
+            _collect(rows, change.request, body, fresh, names, moment)
+    run_many(connection, _SQL["insert_requests"], rows.requests)
+    run_many(connection, _SQL["insert_events"], rows.events)
+    insert_deliveries(connection, rows.deliveries, counters)
+    run_many(connection, _SQL["rearm_keys"], rows.rearmed)
+    run_many(connection, _SQL["count_duplicates"], [(number, *counts) for number, counts in rows.repeats.items()])
+    counters["events"] += len(rows.events)
+    counters["duplicates"] += sum(duplicates for duplicates, _ in rows.repeats.values())
+    return answers
+
+
+def _insert_keys(connection: sqlite3.Connection, events: Sequence[_Prepared]) -> _Keys:
+    """Insert the new keys, and find out about the others only if there are any."""
+    rows = [(event.key, event.number, event.content) for event in events]
+    if run_many(connection, _SQL["insert_keys"], rows) == len(rows):
+        return _Keys()
+    found = select_many(connection, _SQL["known_keys"], [(event.key,) for event in events])
+    known = {key: (number, content) for key, number, content in found}
+    own = [(event.number,) for event in events if known[event.key][0] == event.number]
+    stored = {number for (number,) in select_many(connection, _SQL["known_events"], own)}
+    return _Keys(known, stored)
+
+
+def _decide(event: _Prepared, keys: _Keys, rows: _Rows, fresh: list[_Prepared], oldest: int) -> Accepted:
+    """Answer one event; put it with the fresh ones, or count it for the one that it repeats."""
+    number = event.number
+    first, content = keys.known.get(event.key, (number, event.content))
+    if first != number and first >= oldest:
+        is_conflict = content != event.content
+        duplicates, conflicts = rows.repeats.get(first, (0, 0))
+        rows.repeats[first] = (duplicates + 1, conflicts + is_conflict)
+        return Accepted(event_id=event_id(first), is_duplicate=True, is_conflict=is_conflict)
+    if first != number:
+        keys.known[event.key] = (number, event.content)
+        rows.rearmed.append((event.key, number, event.content))
+    if number not in keys.stored:
+        keys.stored.add(number)
+        fresh.append(event)
+    return Accepted(event_id=event.new.event.id)
+
+
+def _collect(  # noqa: PLR0913, PLR0917 - one row's ingredients; a class around them would hold nothing together
+    rows: _Rows, request: Request, digest: bytes, fresh: Sequence[_Prepared], names: Names, moment: Moment
+) -> None:
+    numbers = [event.number for event in fresh]
+    request_id = min(numbers)
+    rows.requests.append(
+        (
+            request_id,
+            max(numbers),
+            bound(request.content_type),
+            bound(request.client_ip),
+            json_object(request.headers),
+            json_object(request.query),
+            digest,
+            request.body,
+        )
+    )
+    for new, number, _, _ in fresh:
+        event = new.event
+        rows.events.append(
+            (
+                number,
+                request_id,
+                names.rule_set(new.rules_version),
+                bound(event.source),
+                bound(event.type),
+                bound_or_null(event.sender_id),
+                bound(event.key),
+                bound_or_null(event.tenant),
+                None if event.occurred_at is None else micros(event.occurred_at),
+                micros(event.received_at),
+                json_or_null(new.pointer),
+                json_or_null(new.matched or None),
+                new.is_unrouted,
+            )
+        )
+        for delivery in new.deliveries:
+            rows.deliveries.append(delivery_row(delivery, delivery_number(delivery.id), number, names, moment))
+
+
+def delivery_row(new: NewDelivery, number: int, event: int, names: Names, moment: Moment) -> Row:
+    """Return the columns of a new delivery: pending, or running if its lane had room."""
+    step_id, lane_id = names.step(new)
+    now = micros(moment.at)
+    if new.token is None:
+        return (number, event, step_id, lane_id, _PENDING, now, None, None, None)
+    return (number, event, step_id, lane_id, _RUNNING, now, new.token, now + length(moment.accept_lease), None)
+
+
+def insert_deliveries(connection: sqlite3.Connection, rows: Sequence[Row], counters: Counter[str]) -> None:
+    """Insert what `delivery_row` made."""
+    run_many(connection, _SQL["insert_deliveries"], rows)
+    running = sum(row[4] for row in rows)
+    counters["running"] += running
+    counters["pending"] += len(rows) - running

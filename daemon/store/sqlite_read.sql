@@ -1,0 +1,95 @@
+-- What a reader asks. Where `:name IS NULL OR` stands, a filter that is not given lets all pass.
+
+-- name: event_rows
+SELECT e.id, e.source, e.type, e.sender_id, e.key, e.tenant, e.occurred_at, e.received_at, e.pointer, e.matched,
+    e.is_unrouted, e.duplicates, e.conflicts, s.version, r.content_type, r.client_ip, r.headers, r.query, r.body
+FROM events AS e JOIN requests AS r ON r.id = e.request_id JOIN rule_sets AS s ON s.id = e.rule_set_id
+
+-- name: one_event
+WHERE e.id = :id
+
+-- name: some_events
+WHERE e.id >= :from AND e.id < :to
+    AND (:source IS NULL OR e.source = :source)
+    AND (:type IS NULL OR e.type = :type)
+    AND (:tenant IS NULL OR e.tenant = :tenant)
+
+-- name: only_unrouted
+AND e.is_unrouted = 1
+
+-- name: newest_events
+ORDER BY e.id DESC LIMIT :limit
+
+-- name: delivery_rows
+-- The last attempt is the one whose position is one below the sum of both counters.
+SELECT d.id, d.event_id, e.source, e.type, s.rule, s.digest, l.name, s.destination, d.state, d.due_at, d.attempts,
+    d.crashes, d.replay_of, a.number, a.started_at, a.duration, a.outcome, a.status, a.note, a.answer
+FROM deliveries AS d JOIN events AS e ON e.id = d.event_id JOIN steps AS s ON s.id = d.step_id
+JOIN lanes AS l ON l.id = d.lane_id
+LEFT JOIN attempts AS a ON a.delivery_id = d.id AND a.position = d.attempts + d.crashes - 1
+
+-- name: one_delivery
+WHERE d.id = :id
+
+-- name: some_deliveries
+WHERE d.id >= :from AND d.id < :to
+    AND (:destination IS NULL OR s.destination = :destination)
+    AND (:rule IS NULL OR s.rule = :rule)
+
+-- name: only_of_event
+AND d.event_id = :event_id
+
+-- name: only_in_state
+AND d.state = :state
+
+-- name: only_apart
+-- The second half is what lets the planner take deliveries_apart.
+AND d.state = :state AND d.state >= 3
+
+-- name: newest_deliveries
+ORDER BY d.id DESC LIMIT :limit
+
+-- name: some_pending
+-- The state written out and the plus signs, which keep the id from being the way in, make the planner take
+-- deliveries_pending: what waits is few among millions that are done.
+WHERE d.state = 0 AND +d.id >= :from AND +d.id < :to
+    AND (:destination IS NULL OR s.destination = :destination)
+    AND (:rule IS NULL OR s.rule = :rule)
+ORDER BY +d.id DESC LIMIT :limit
+
+-- name: some_running
+-- As above, with deliveries_running.
+WHERE d.state = 1 AND +d.id >= :from AND +d.id < :to
+    AND (:destination IS NULL OR s.destination = :destination)
+    AND (:rule IS NULL OR s.rule = :rule)
+ORDER BY +d.id DESC LIMIT :limit
+
+-- name: attempts
+SELECT number, started_at, duration, outcome, status, note, answer FROM attempts WHERE delivery_id = ? ORDER BY position;
+
+-- name: lanes
+WITH waits AS (
+    SELECT lane_id, count(*) AS n, min(due_at) AS first FROM deliveries WHERE state = 0 GROUP BY lane_id
+), runs AS (
+    SELECT lane_id, count(*) AS n FROM deliveries WHERE state = 1 GROUP BY lane_id
+), collects AS (
+    SELECT DISTINCT lane_id FROM deliveries WHERE state = 6 AND state >= 3
+)
+SELECT l.name, coalesce(waits.n, 0), coalesce(runs.n, 0), waits.first, l.is_held, l.reason
+FROM lanes AS l LEFT JOIN waits ON waits.lane_id = l.id LEFT JOIN runs ON runs.lane_id = l.id
+LEFT JOIN collects ON collects.lane_id = l.id
+WHERE waits.n > 0 OR runs.n > 0 OR collects.lane_id IS NOT NULL OR l.is_held = 1
+ORDER BY l.name;
+
+-- name: rejections
+SELECT source, reason, first_at, last_at, count, detail, client_ip FROM rejections
+WHERE :source IS NULL OR source = :source ORDER BY last_at DESC LIMIT :limit;
+
+-- name: text
+SELECT text FROM texts WHERE digest = ?;
+
+-- name: last_good_rules
+SELECT s.version FROM went_live AS w JOIN rule_sets AS s ON s.id = w.rule_set_id ORDER BY w.id DESC LIMIT 1;
+
+-- name: counters
+SELECT name, value FROM counters WHERE name <> 'starts';

@@ -1,0 +1,228 @@
+"""Looking into the SQLite file without blocking writes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from hookline.daemon.ids import lowest_at
+from hookline.daemon.store.changes import Attempt, DeliveryId, Lane, State
+from hookline.daemon.store.port import (
+    DeliveryFilter,
+    EventFilter,
+    LaneState,
+    StoredDelivery,
+    StoredEvent,
+    StoredRejection,
+    StoreError,
+)
+from hookline.daemon.store.sqlite_file import check_schema, connect, on_thread, store_error
+from hookline.daemon.store.sqlite_rows import (
+    NUMBER_OF_STATE,
+    attempt_from,
+    bound,
+    bound_or_null,
+    delivery_from,
+    delivery_number,
+    event_from,
+    event_number,
+    moment,
+    number_or_none,
+    unbound,
+)
+from hookline.daemon.store.sqlite_statements import statements
+from hookline.rules import EventId
+
+T = TypeVar("T")
+
+_SQL = statements("sqlite_read")
+_HIGHEST_ID = (1 << 63) - 1
+_BUSY_TIMEOUT_MS = 3_000
+
+
+class SqliteReader:
+    """Reads through a connection of its own that cannot write; it is opened when it is first asked something.
+
+    Every answer is read to its end at once: a statement left open would keep the -wal file growing (RELIABILITY A10).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """`path` is the store's; whether a daemon has it open does not matter."""
+        self._path = path
+        self._connection: aiosqlite.Connection | None = None
+        self._is_closed = False
+        self._opening = asyncio.Lock()
+
+    async def event(self, event_id: EventId) -> StoredEvent | None:
+        """Return one event, or None."""
+        found = await self._rows(("event_rows", "one_event"), {"id": number_or_none("evt", event_id)}, event_from)
+        return found[0] if found else None
+
+    async def events(self, where: EventFilter, *, limit: int, before: EventId | None = None) -> list[StoredEvent]:
+        """List events, newest first."""
+        end = None if before is None else event_number(before)
+        return await self._rows(
+            ("event_rows", "some_events", *(["only_unrouted"] if where.is_unrouted else []), "newest_events"),
+            {
+                **_range(where.since, where.until, end),
+                "source": bound_or_null(where.source),
+                "type": bound_or_null(where.type),
+                "tenant": bound_or_null(where.tenant),
+                "limit": limit,
+            },
+            event_from,
+        )
+
+    async def delivery(self, delivery_id: DeliveryId) -> StoredDelivery | None:
+        """Return one delivery, or None."""
+        number = number_or_none("dlv", delivery_id)
+        found = await self._rows(("delivery_rows", "one_delivery"), {"id": number}, delivery_from)
+        return found[0] if found else None
+
+    async def deliveries(
+        self, where: DeliveryFilter, *, limit: int, before: DeliveryId | None = None
+    ) -> list[StoredDelivery]:
+        """List deliveries, newest first."""
+        end = None if before is None else delivery_number(before)
+        return await self._rows(
+            ("delivery_rows", *_delivery_parts(where)),
+            {
+                **_range(where.since, where.until, end),
+                "destination": bound_or_null(where.destination),
+                "rule": bound_or_null(where.rule),
+                "event_id": None if where.event_id is None else number_or_none("evt", where.event_id),
+                "state": None if where.state is None else NUMBER_OF_STATE[where.state],
+                "limit": limit,
+            },
+            delivery_from,
+        )
+
+    async def attempts(self, delivery_id: DeliveryId) -> list[Attempt]:
+        """Return the attempts of a delivery, first to last."""
+        return await self._rows(("attempts",), (number_or_none("dlv", delivery_id),), attempt_from)
+
+    async def lanes(self) -> list[LaneState]:
+        """Return every lane that has unfinished deliveries or is held."""
+        return await self._rows(("lanes",), (), _lane_from)
+
+    async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
+        """Return refused requests, the latest first."""
+        return await self._rows(("rejections",), {"source": bound_or_null(source), "limit": limit}, _rejection_from)
+
+    async def text(self, digest: str) -> str | None:
+        """Return a text kept by its hash."""
+        found: list[str] = await self._rows(("text",), (bound(digest),), lambda row: unbound(row[0]))
+        return found[0] if found else None
+
+    async def last_good_rules(self) -> str | None:
+        """Return the version that went live last, or None."""
+        found: list[str] = await self._rows(("last_good_rules",), (), lambda row: unbound(row[0]))
+        return found[0] if found else None
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return `events`, `duplicates`, `rejected`, and deliveries by state; kept, not counted."""
+        found: list[tuple[str, int]] = await self._rows(("counters",), (), lambda row: (row[0], row[1]))
+        return {"events": 0, "duplicates": 0, "rejected": 0, **{state.value: 0 for state in State}, **dict(found)}
+
+    async def close(self) -> None:
+        """Close the connection and end its thread. Safe to call twice."""
+        self._is_closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await asyncio.shield(asyncio.ensure_future(connection.close()))
+
+    async def _rows(self, parts: tuple[str, ...], values: Any, read: Callable[[tuple[Any, ...]], T]) -> list[T]:
+        sql = "\n".join(_SQL[part] for part in parts)
+        connection = self._connection or await self._open()
+
+        def ask(raw: sqlite3.Connection) -> list[T]:
+            return [read(row) for row in raw.execute(sql, values).fetchall()]
+
+        try:
+            return await on_thread(connection, ask)
+        except sqlite3.Error as error:
+            raise store_error(error, self._path) from error
+
+    async def _open(self) -> aiosqlite.Connection:
+        async with self._opening:
+            if self._connection is not None:
+                return self._connection
+            if self._is_closed:
+                raise StoreError(f"{self._path}: the reader is closed")
+            if not self._path.exists():
+                raise StoreError(f"{self._path}: there is no store yet: `hookline run` makes it")
+            connection: aiosqlite.Connection | None = None
+            try:
+                connection = await connect(self._path, mode="ro")
+                await on_thread(connection, self._prepare)
+            except BaseException as error:
+                # Its thread would keep the process from ever ending (RELIABILITY, finding 4).
+                if connection is not None:
+                    await asyncio.shield(asyncio.ensure_future(connection.close()))
+                if isinstance(error, sqlite3.Error):
+                    raise store_error(error, self._path) from error
+                raise
+            self._connection = connection
+            return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA query_only = ON")
+        check_schema(connection, self._path, is_new_fine=False)
+
+
+def _delivery_parts(where: DeliveryFilter) -> tuple[str, ...]:
+    """Return the conditions and order that let the planner take the best index for the filter."""
+    if where.event_id is not None:
+        of_event = ("some_deliveries", "only_of_event")
+        return (*of_event, *(["only_in_state"] if where.state is not None else []), "newest_deliveries")
+    match where.state:
+        case None:
+            return ("some_deliveries", "newest_deliveries")
+        case State.PENDING:
+            return ("some_pending",)
+        case State.RUNNING:
+            return ("some_running",)
+        case State.DELIVERED:
+            # The rule: the newest of them are among the newest of all.
+            return ("some_deliveries", "only_in_state", "newest_deliveries")
+        case _:
+            return ("some_deliveries", "only_apart", "newest_deliveries")
+
+
+def _range(since: datetime | None, until: datetime | None, before: int | None) -> dict[str, int]:
+    """Return the ids that a list may hold: they rise with time."""
+    start = 0 if since is None else min(lowest_at(since), _HIGHEST_ID)
+    end = _HIGHEST_ID if until is None else min(lowest_at(until), _HIGHEST_ID)
+    return {"from": start, "to": end if before is None else min(end, before)}
+
+
+def _lane_from(row: tuple[Any, ...]) -> LaneState:
+    name, pending, running, first, is_held, reason = row
+    return LaneState(
+        lane=Lane(unbound(name)),
+        pending=pending,
+        running=running,
+        oldest_due_at=None if first is None else moment(first),
+        is_held=bool(is_held),
+        reason=unbound(reason) if is_held else "",
+    )
+
+
+def _rejection_from(row: tuple[Any, ...]) -> StoredRejection:
+    source, reason, first_at, last_at, count, detail, client_ip = row
+    return StoredRejection(
+        source=unbound(source),
+        reason=unbound(reason),
+        first_at=moment(first_at),
+        last_at=moment(last_at),
+        count=count,
+        detail=unbound(detail),
+        client_ip=unbound(client_ip),
+    )

@@ -1,0 +1,58 @@
+"""The SQL files beside this module, read into named statements; and statements for many rows at once."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import chain
+from typing import Any, TypeAlias
+
+Row: TypeAlias = "tuple[Any, ...]"
+
+_HEADER = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
+_GROUP = re.compile(r"\(\?(?:, \?)*\)")
+# Few sizes, so that each is compiled once and stays in the connection's cache.
+_SIZES = (128, 32, 8, 2, 1)
+
+
+@cache
+def statements(name: str) -> Mapping[str, str]:
+    """Read `<name>.sql`: what stands below each `-- name: x`, comments and the last semicolon taken off."""
+    text = files(__package__).joinpath(f"{name}.sql").read_text("utf-8")
+    parts = _HEADER.split(text)[1:]
+    return {
+        title: _COMMENT.sub("", body).strip().removesuffix(";")
+        for title, body in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+@cache
+def for_rows(sql: str, count: int) -> str:
+    """Repeat the statement's first group of parameters, `(?, ?)`, for `count` rows."""
+    return _GROUP.sub(lambda group: ", ".join([group.group()] * count), sql, count=1)
+
+
+def run_many(connection: sqlite3.Connection, sql: str, rows: Sequence[Row]) -> int:
+    """Run a statement for many rows, and return how many it changed.
+
+    Not `executemany`: sqlite3 lets go of the interpreter's lock for each row there, and while the event loop is busy it
+    waits up to 5 ms to get it back. Fifty events would hold the writing transaction open for a second.
+    """
+    return sum(connection.execute(*chunk).rowcount for chunk in _chunks(sql, rows))
+
+
+def select_many(connection: sqlite3.Connection, sql: str, rows: Sequence[Row]) -> list[Row]:
+    """Run a query for many rows of parameters, and return all that it finds."""
+    return [found for chunk in _chunks(sql, rows) for found in connection.execute(*chunk).fetchall()]
+
+
+def _chunks(sql: str, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any]]]:
+    start = 0
+    for size in _SIZES:
+        while len(rows) - start >= size:
+            yield for_rows(sql, size), list(chain.from_iterable(rows[start : start + size]))
+            start += size
