@@ -1,0 +1,364 @@
+"""Slots: never more than a lane's concurrency or the cap, and always some for whoever answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from hookline.daemon.delivery.lanes import SLOW, Lanes
+from hookline.daemon.store.changes import Lane
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+QUICK = timedelta(milliseconds=5)
+ERP, MAIL = Lane("erp"), Lane("mail")
+
+
+def run(lanes: Lanes, lane: Lane, took: timedelta) -> None:
+    """Make one attempt."""
+    assert lanes.reserve(lane, NOW)
+    assert lanes.begin(lane)
+    lanes.end(lane, took)
+
+
+def named(count: int, prefix: str = "lane") -> list[Lane]:
+    return [Lane(f"{prefix}{number}") for number in range(count)]
+
+
+def test_a_lane_runs_no_more_than_its_concurrency() -> None:
+    lanes = Lanes(lambda _: 2)
+    assert [lanes.reserve(ERP, NOW) for _ in range(3)] == [True, True, False]
+    assert [lanes.begin(ERP) for _ in range(2)] == [True, True]
+    lanes.end(ERP, None)
+    assert lanes.reserve(ERP, NOW)
+    assert lanes.running == 1
+
+
+def test_a_lowered_concurrency_counts_at_once() -> None:
+    concurrency = 3
+    lanes = Lanes(lambda _: concurrency)
+    assert [lanes.reserve(ERP, NOW) for _ in range(3)] == [True] * 3
+    concurrency = 1
+    lanes.vacate(ERP)
+    lanes.vacate(ERP)
+    assert not lanes.reserve(ERP, NOW)
+    lanes.vacate(ERP)
+    assert lanes.reserve(ERP, NOW)
+
+
+def test_new_deliveries_queue_behind_those_that_are_due() -> None:
+    lanes = Lanes(lambda _: 2)
+    lanes.waits(ERP, NOW)
+    assert not lanes.reserve(ERP, NOW)
+    assert lanes.reserve(MAIL, NOW)
+
+
+def test_no_more_new_ones_go_before_those_that_are_due_than_were_claimed_of_these() -> None:
+    lanes = Lanes(lambda _: 8)
+    lanes.waits(ERP, NOW)
+    lanes.occupy({ERP: 2})
+    lanes.settle(ERP, asked=2, got=2, now=NOW)
+    assert [lanes.reserve(ERP, NOW) for _ in range(3)] == [True, True, False]
+    assert lanes.room(NOW) == {ERP: 4}
+
+
+def test_a_retry_that_is_not_due_keeps_nobody_waiting() -> None:
+    lanes = Lanes(lambda _: 2)
+    lanes.waits(ERP, NOW + SECOND)
+    assert lanes.reserve(ERP, NOW)
+    assert not lanes.reserve(ERP, NOW + SECOND)
+
+
+def test_a_held_lane_starts_nothing_until_released() -> None:
+    lanes = Lanes(lambda _: 2)
+    lanes.hold(ERP)
+    lanes.waits(ERP, NOW)
+    assert lanes.is_held(ERP)
+    assert not lanes.reserve(ERP, NOW)
+    assert lanes.room(NOW) == {}
+    assert lanes.next_due(NOW - SECOND) is None
+    lanes.release(ERP)
+    assert lanes.room(NOW) == {ERP: 2}
+
+
+def test_room_is_for_lanes_with_something_due() -> None:
+    lanes = Lanes(lambda _: 3)
+    lanes.waits(ERP, NOW)
+    lanes.waits(MAIL, NOW + SECOND)
+    assert lanes.room(NOW) == {ERP: 3}
+    assert lanes.next_due(NOW) == NOW + SECOND
+    assert lanes.room(NOW + SECOND) == {ERP: 3, MAIL: 3}
+
+
+def test_a_claim_that_filled_its_room_leaves_the_lane_waiting() -> None:
+    lanes = Lanes(lambda _: 3)
+    lanes.waits(ERP, NOW)
+    lanes.occupy({ERP: 3})
+    assert not lanes.reserve(ERP, NOW + SECOND)
+    assert lanes.settle(ERP, asked=3, got=3, now=NOW)
+    assert lanes.wants(ERP, NOW)
+
+
+def test_a_claim_that_did_not_fill_its_room_gives_slots_back_and_forgets_what_waited() -> None:
+    lanes = Lanes(lambda _: 3)
+    lanes.waits(ERP, NOW)
+    lanes.occupy({ERP: 3})
+    assert not lanes.settle(ERP, asked=3, got=1, now=NOW)
+    assert lanes.waiting == 0
+    assert [lanes.reserve(ERP, NOW) for _ in range(3)] == [True, True, False]
+
+
+def test_what_begins_to_wait_during_a_claim_is_not_forgotten() -> None:
+    lanes = Lanes(lambda _: 3)
+    lanes.waits(ERP, NOW)
+    lanes.occupy({ERP: 3})
+    lanes.waits(ERP, NOW)
+    lanes.settle(ERP, asked=3, got=1, now=NOW)
+    assert lanes.room(NOW) == {ERP: 2}
+
+
+def test_dead_lanes_leave_slots_for_those_that_run_nothing() -> None:
+    lanes = Lanes(lambda _: 4, cap=64)
+    taken = [lanes.reserve(lane, NOW) for _ in range(4) for lane in named(20, "dead")]
+    assert sum(taken) == 48
+    assert all(lanes.reserve(lane, NOW) for lane in named(16, "healthy"))
+
+
+def test_slow_lanes_have_half_the_slots_together_and_quick_ones_the_rest() -> None:
+    lanes = Lanes(lambda _: 4, cap=64)
+    dead = named(100, "dead")
+    for lane in dead:
+        run(lanes, lane, SLOW)
+    for lane in dead:
+        lanes.waits(lane, NOW)
+    room = lanes.room(NOW)
+    assert sum(room.values()) == 32
+    lanes.occupy(room)
+    assert all(lanes.reserve(lane, NOW) for lane in named(32, "healthy"))
+
+
+def test_a_lane_that_turns_slow_while_it_runs_more_counts_with_all_it_has() -> None:
+    lanes = Lanes(lambda _: 2, cap=4)
+    for lane in (ERP, MAIL):
+        assert lanes.reserve(lane, NOW)
+        assert lanes.reserve(lane, NOW)
+        assert lanes.begin(lane)
+        lanes.end(lane, SLOW)
+        lanes.vacate(lane)
+    third = Lane("third")
+    run(lanes, third, SLOW)
+    assert [lanes.reserve(lane, NOW) for lane in (ERP, MAIL, third)] == [True, True, False]
+
+
+def test_a_slow_lane_that_answers_quickly_again_is_no_longer_slow() -> None:
+    lanes = Lanes(lambda _: 4, cap=2)
+    for lane in (ERP, MAIL):
+        run(lanes, lane, SLOW)
+    assert lanes.reserve(ERP, NOW)
+    assert not lanes.reserve(MAIL, NOW)
+    assert lanes.begin(ERP)
+    lanes.end(ERP, QUICK)
+    assert lanes.reserve(ERP, NOW)
+    assert lanes.reserve(MAIL, NOW)
+
+
+def test_a_quick_lane_is_claimed_ahead_for_as_long_as_a_transaction_may_take() -> None:
+    lanes = Lanes(lambda _: 2)
+    run(lanes, ERP, timedelta(milliseconds=10))
+    assert [lanes.reserve(ERP, NOW) for _ in range(13)] == [True] * 12 + [False]
+    assert [lanes.begin(ERP) for _ in range(3)] == [True, True, False]
+    lanes.end(ERP, timedelta(milliseconds=10))
+    assert lanes.begin(ERP)
+    assert not lanes.begin(ERP)
+
+
+def test_what_waits_in_a_quick_lane_is_claimed_ahead_too() -> None:
+    lanes = Lanes(lambda _: 2)
+    run(lanes, ERP, timedelta(milliseconds=10))
+    lanes.waits(ERP, NOW)
+    assert lanes.room(NOW) == {ERP: 12}
+    lanes.occupy({ERP: 12})
+    lanes.waits(ERP, NOW)
+    assert lanes.room(NOW) == {}
+
+
+@pytest.mark.parametrize("took", [timedelta(milliseconds=101), SLOW])
+def test_a_lane_that_takes_its_time_is_not_claimed_ahead(took: timedelta) -> None:
+    lanes = Lanes(lambda _: 2)
+    run(lanes, ERP, took)
+    assert [lanes.reserve(ERP, NOW) for _ in range(3)] == [True, True, False]
+
+
+def test_all_that_is_claimed_ahead_is_bounded() -> None:
+    lanes = Lanes(lambda _: 1, cap=64)
+    taken = 0
+    for lane in named(10):
+        run(lanes, lane, timedelta(0))
+        while lanes.reserve(lane, NOW):
+            taken += 1
+    assert taken == 10 + 256
+
+
+def test_lanes_that_share_too_few_slots_take_turns() -> None:
+    lanes = Lanes(lambda _: 1, cap=2)
+    four = named(4)
+    for lane in four:
+        lanes.waits(lane, NOW)
+    served: list[Lane] = []
+    for _ in range(4):
+        room = lanes.room(NOW)
+        lanes.occupy(room)
+        for lane in room:
+            lanes.settle(lane, asked=1, got=1, now=NOW)
+            assert lanes.begin(lane)
+            lanes.end(lane, 40 * QUICK)
+            served.append(lane)
+    assert {lane: served.count(lane) for lane in four} == dict.fromkeys(four, 2)
+
+
+def test_a_slot_given_back_is_wanted_by_a_lane_that_went_short() -> None:
+    lanes = Lanes(lambda _: 1, cap=1)
+    assert lanes.reserve(ERP, NOW)
+    assert not lanes.reserve(MAIL, NOW)
+    lanes.vacate(ERP)
+    assert lanes.wants(ERP, NOW)
+
+
+def test_a_slot_given_back_is_not_wanted_where_nothing_waits() -> None:
+    lanes = Lanes(lambda _: 1)
+    lanes.reserve(ERP, NOW)
+    lanes.waits(ERP, NOW + SECOND)
+    lanes.vacate(ERP)
+    assert not lanes.wants(ERP, NOW)
+    assert lanes.wants(ERP, NOW + SECOND)
+
+
+def test_lanes_that_say_nothing_are_not_kept_for_ever() -> None:
+    lanes = Lanes(lambda _: 1)
+    for lane in named(5000, "step:"):
+        run(lanes, lane, QUICK)
+        lanes.hold(lane)
+        lanes.release(lane)
+    lanes.hold(ERP)
+    assert len(lanes._books) <= 1025
+    assert lanes.is_held(ERP)
+
+
+@pytest.mark.parametrize("cap", [1, 2, 3])
+def test_even_a_tiny_cap_serves_everyone(cap: int) -> None:
+    lanes = Lanes(lambda _: 4, cap=cap)
+    for lane in (ERP, MAIL, ERP, MAIL):
+        run(lanes, lane, SLOW)
+
+
+class Bookkeeping(RuleBasedStateMachine):
+    """Against a count kept by hand: any order of calls that the dispatcher may make."""
+
+    LANES = named(5)
+
+    @initialize(cap=st.integers(1, 12), concurrency=st.lists(st.integers(1, 4), min_size=5, max_size=5))
+    def begin_all(self, cap: int, concurrency: list[int]) -> None:
+        self.cap = cap
+        self.concurrency = dict(zip(self.LANES, concurrency, strict=True))
+        self.lanes = Lanes(self.concurrency.__getitem__, cap=cap)
+        self.places = dict.fromkeys(self.LANES, 0)
+        self.running = dict.fromkeys(self.LANES, 0)
+        self.overtaken = dict.fromkeys(self.LANES, 0)
+        self.held: set[Lane] = set()
+        self.due: dict[Lane, datetime] = {}
+        self.now = NOW
+
+    @rule(lane=st.sampled_from(LANES))
+    def reserve(self, lane: Lane) -> None:
+        if self.lanes.reserve(lane, self.now):
+            self.places[lane] += 1
+            assert lane not in self.held
+            if lane in self.due and self.due[lane] <= self.now:
+                self.overtaken[lane] -= 1
+            assert self.overtaken[lane] >= 0
+
+    @rule(lane=st.sampled_from(LANES))
+    def begin(self, lane: Lane) -> None:
+        if self.places[lane] > self.running[lane]:
+            has_begun = self.lanes.begin(lane)
+            self.running[lane] += has_begun
+            # Whoever has a place and must wait, waits for one that runs: else nobody would ever begin it.
+            assert has_begun or self.running[lane] > 0
+
+    @rule(lane=st.sampled_from(LANES), took=st.none() | st.sampled_from([QUICK, SLOW]))
+    def end(self, lane: Lane, took: timedelta | None) -> None:
+        if self.running[lane]:
+            self.lanes.end(lane, took)
+            self.running[lane] -= 1
+            self.places[lane] -= 1
+
+    @rule(lane=st.sampled_from(LANES))
+    def vacate(self, lane: Lane) -> None:
+        if self.places[lane] > self.running[lane]:
+            self.lanes.vacate(lane)
+            self.places[lane] -= 1
+
+    @rule(lane=st.sampled_from(LANES), concurrency=st.integers(1, 4))
+    def reload(self, lane: Lane, concurrency: int) -> None:
+        if self.places[lane] == 0:
+            self.concurrency[lane] = concurrency
+
+    @rule(lane=st.sampled_from(LANES), seconds=st.integers(0, 3))
+    def wait(self, lane: Lane, seconds: int) -> None:
+        due_at = self.now + seconds * SECOND
+        self.lanes.waits(lane, due_at)
+        self.due[lane] = min(due_at, self.due.get(lane, due_at))
+
+    @rule(lane=st.sampled_from(LANES))
+    def hold_or_release(self, lane: Lane) -> None:
+        if lane in self.held:
+            self.lanes.release(lane)
+        else:
+            self.lanes.hold(lane)
+        self.held ^= {lane}
+
+    @rule(seconds=st.integers(0, 2))
+    def pass_time(self, seconds: int) -> None:
+        self.now += seconds * SECOND
+
+    @rule(data=st.data())
+    def claim(self, data: st.DataObject) -> None:
+        room = self.lanes.room(self.now)
+        is_due = {lane for lane, due_at in self.due.items() if due_at <= self.now} - self.held
+        assert room.keys() <= is_due
+        self.lanes.occupy(room)
+        for lane, asked in room.items():
+            got = data.draw(st.integers(0, asked))
+            self.places[lane] += got
+            self.overtaken[lane] = got
+            del self.due[lane]
+            if self.lanes.settle(lane, asked=asked, got=got, now=self.now):
+                self.due[lane] = self.now
+
+    @rule()
+    def an_idle_machine_serves_whoever_is_due(self) -> None:
+        if sum(self.places.values()) == 0:
+            is_due = {lane for lane, due_at in self.due.items() if due_at <= self.now} - self.held
+            assert bool(self.lanes.room(self.now)) == bool(is_due)
+
+    @invariant()
+    def counts_agree_and_nothing_passes_its_bound(self) -> None:
+        assert self.lanes.running == sum(self.running.values()) <= self.cap
+        assert all(self.running[lane] <= self.concurrency[lane] for lane in self.LANES)
+        assert self.lanes.waiting == len(self.due)
+
+    def teardown(self) -> None:
+        for lane in self.LANES:
+            for _ in range(self.running[lane]):
+                self.lanes.end(lane, None)
+            for _ in range(self.places[lane] - self.running[lane]):
+                self.lanes.vacate(lane)
+        assert (self.lanes._slots, self.lanes._slow_slots, self.lanes._ahead, self.lanes._running) == (0, 0, 0, 0)
+
+
+Bookkeeping.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestBookkeeping = Bookkeeping.TestCase
