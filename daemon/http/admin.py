@@ -1,0 +1,163 @@
+"""The Quart applications: the admin API behind its token, and what the public listener answers besides /hooks."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from quart import Quart, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from hookline.daemon.replay import ReplayRequest, ReplayRequestError
+from hookline.daemon.sources.body import UnreadableBodyError, read_body
+from hookline.rules import Json, RulesError
+
+#: Requests to the admin API are small.
+MAX_BODY_BYTES = 1 << 20
+
+
+class ProblemError(Exception):
+    """A request to the admin API that cannot be answered; becomes problem details (RFC 9457)."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        """Say what is wrong and what to do."""
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """What the admin API can ask of the daemon."""
+
+    #: What the daemon says of itself.
+    status: Callable[[], Mapping[str, Any]]
+    #: Whether it can take events now.
+    is_ready: Callable[[], bool]
+    #: Reload the rules; returns the new version, raises `RulesError`.
+    reload: Callable[[], Awaitable[str]]
+    #: Make new deliveries; returns their ids, raises `ReplayRequestError`.
+    replay: Callable[[ReplayRequest], Awaitable[list[str]]]
+    #: Hold (True) or release (False) a destination's lane, with the reason; raises `KeyError` for an unknown one.
+    set_held: Callable[[str, bool, str], Awaitable[None]]
+
+
+def public_application() -> Quart:
+    """Return what the public listener answers besides /hooks: that it is alive, and nothing about itself."""
+    app = Quart("hookline.public")
+    app.config["MAX_CONTENT_LENGTH"] = 4096
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return jsonify(status="ok")
+
+    app.register_error_handler(HTTPException, _http_error)
+    return app
+
+
+def admin_application(
+    operations: Operations, *, token: str, registry: CollectorRegistry, hosts: frozenset[str]
+) -> Quart:
+    """Return the admin listener's application.
+
+    Every path but /healthz and /readyz needs `Authorization: Bearer <token>`. `hosts` are the names it may be called
+    by: a page on another name that resolves to this address (DNS rebinding) is refused.
+    """
+    app = Quart("hookline.admin")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.before_request(partial(_guard, expected=f"Bearer {token}".encode(), hosts=hosts))
+    _add_health(app, operations, registry)
+    _add_operations(app, operations)
+    app.register_error_handler(ProblemError, _problem_error)
+    app.register_error_handler(HTTPException, _http_error)
+    return app
+
+
+async def _guard(*, expected: bytes, hosts: frozenset[str]) -> None:
+    name = request.host.rsplit(":", 1)[0].strip("[]").lower()
+    if name not in hosts:
+        raise ProblemError(421, "Misdirected request", f"this listener is not called {name!r}")
+    if request.path in {"/healthz", "/readyz"}:
+        return
+    given = request.headers.get("Authorization", "").encode("utf-8", "replace")
+    if not hmac.compare_digest(given, expected):
+        raise ProblemError(401, "Unauthorized", "send the admin token as `Authorization: Bearer …`")
+    if request.method == "POST" and request.mimetype != "application/json":
+        raise ProblemError(415, "Unsupported media type", "send application/json")
+
+
+def _add_health(app: Quart, operations: Operations, registry: CollectorRegistry) -> None:
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return jsonify(status="ok")
+
+    @app.get("/readyz")
+    async def readyz() -> tuple[Response, int]:
+        ready = operations.is_ready()
+        return jsonify(status="ready" if ready else "not ready"), 200 if ready else 503
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/api/v1/status")
+    async def status() -> Response:
+        return jsonify(operations.status())
+
+
+def _add_operations(app: Quart, operations: Operations) -> None:
+    @app.post("/api/v1/reload")
+    async def reload() -> Response:
+        try:
+            return jsonify(version=await operations.reload())
+        except RulesError as error:
+            raise ProblemError(422, "The rules on disk are bad; the old ones stay", str(error)) from error
+
+    @app.post("/api/v1/replay")
+    async def replay() -> Response:
+        try:
+            return jsonify(deliveries=await operations.replay(ReplayRequest.from_json(await _json())))
+        except ReplayRequestError as error:
+            raise ProblemError(422, "Cannot be replayed", str(error)) from error
+
+    @app.post("/api/v1/destinations/<name>/<any(hold, release):verb>")
+    async def set_held(name: str, verb: str) -> Response:
+        said = await _json()
+        reason = said.get("reason", "") if isinstance(said, dict) else ""
+        try:
+            await operations.set_held(name, verb == "hold", str(reason)[:500])
+        except KeyError as error:
+            raise ProblemError(404, "Not found", f"no destination {name!r}") from error
+        return jsonify(destination=name, held=verb == "hold")
+
+
+async def _json() -> Json:
+    # Not Quart's own: bytes that are not UTF-8, and deep nesting, are a 500 there.
+    body = await request.get_data(as_text=False)
+    assert isinstance(body, bytes)  # noqa: S101 - what `as_text=False` says
+    try:
+        return read_body(body, "application/json")
+    except UnreadableBodyError as error:
+        raise ProblemError(400, "Not JSON", str(error)) from error
+
+
+async def _problem_error(error: ProblemError) -> tuple[Response, int]:
+    return _problem(error.status, error.title, error.detail)
+
+
+async def _http_error(error: HTTPException) -> tuple[Response, int]:
+    return _problem(error.code or 500, error.name, error.description or "")
+
+
+def _problem(status: int, title: str, detail: str) -> tuple[Response, int]:
+    response = jsonify(status=status, title=title, detail=detail)
+    response.content_type = "application/problem+json"
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response, status

@@ -1,0 +1,44 @@
+"""What the sender of a webhook is told: ASGI answers, each two messages."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from hookline.daemon.http.refusal import error_body
+from hookline.daemon.sources.port import Answer
+from hookline.daemon.store.changes import Accepted
+
+#: When to come again after a 429 or 503; soon, for some senders give up for good after a few tries.
+RETRY_AFTER_SECONDS: Final = 5
+_JSON: Final = (b"content-type", b"application/json")
+
+#: The start and the body.
+Response = tuple[dict[str, Any], dict[str, Any]]
+
+
+def stored(answer: Answer, accepted: tuple[Accepted, ...], duplicates: int) -> Response:
+    """Say what was stored, in the way that the source's type asks for."""
+    body = b""
+    if answer.has_body:
+        # Ids are letters, digits and `_`: nothing in them needs escaping.
+        ids = ", ".join([f'"{one.event_id}"' for one in accepted])
+        body = f'{{"accepted": {len(accepted) - duplicates}, "duplicates": {duplicates}, "ids": [{ids}]}}'.encode()
+    return _response(answer.status, [_JSON] if body else [], body)
+
+
+def refused(status: int, error: str, detail: str) -> Response:
+    """Say why nothing was taken, and where it may pass, when to come again."""
+    headers = [_JSON]
+    if status in {429, 503}:
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
+    elif status == 405:
+        headers.append((b"allow", b"POST"))
+    return _response(status, headers, error_body(error, detail))
+
+
+def _response(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> Response:
+    headers.append((b"content-length", b"%d" % len(body)))
+    return (
+        {"type": "http.response.start", "status": status, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    )

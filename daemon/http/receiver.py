@@ -1,0 +1,295 @@
+"""The receiver: takes `POST /hooks/<source>` in front of the Quart application, and answers when it is stored.
+
+An ASGI function, because Quart's routing and request objects cost as much again as the server does. Quart's limits do
+not guard it, so it has its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Final
+from urllib.parse import unquote
+
+from structlog.typing import FilteringBoundLogger
+
+from hookline.daemon.config.settings import Limits
+from hookline.daemon.http.answers import Response, refused, stored
+from hookline.daemon.http.arrival import Body, no_such_source, parse_query, read_head, refuse_unreadable, too_large
+from hookline.daemon.http.client_address import ClientAddress
+from hookline.daemon.http.protocol import TAKE
+from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, RequestRejected, Source
+from hookline.daemon.store.changes import Accepted
+from hookline.daemon.store.port import StoreError
+
+Intake = Callable[[Source, IncomingRequest, tuple[NormalizedEvent, ...]], Coroutine[Any, Any, tuple[Accepted, ...]]]
+
+PREFIX: Final = b"/hooks/"
+#: Event types and ids in a log line, and characters of each.
+_LOGGED: Final = 10
+_LOGGED_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverSettings:
+    """What of the configuration concerns the receiver."""
+
+    limits: Limits
+    #: As senders know us, without a slash at the end; None if not configured.
+    public_url: str | None = None
+    #: Peers whose `X-Forwarded-For` is believed.
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    #: How long a sender waits for the store before it is told to come again. The event may be stored all the same.
+    store_timeout: timedelta = timedelta(seconds=2)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a request so far, for its line in the log."""
+
+    source: str
+    client_ip: str = ""
+    types: Sequence[str] = ()
+    ids: Sequence[str] = ()
+    outcome: str = ""
+    detail: str = ""
+
+
+class _GoneError(Exception):
+    """The sender hung up within the body; caught by the receiver, which answers nothing."""
+
+
+class Receiver:
+    """Receives, verifies, normalizes, and hands to the intake; answers by DESIGN 8. Everything else goes to `app`."""
+
+    def __init__(  # noqa: PLR0913 - the ports it stands between, each given once
+        self,
+        *,
+        app: Any,
+        sources: Callable[[], Mapping[str, Source]],
+        intake: Intake,
+        on_rejected: Callable[[str, RequestRejected, str], None],
+        settings: ReceiverSettings,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        log: FilteringBoundLogger,
+    ) -> None:
+        """Take the ports.
+
+        `sources` is asked for each request, so that a reload shows at once. `intake` matches and stores; it is never
+        cancelled, and may raise `StoreError` or `RequestRejected` (429). `on_rejected` gets the source's name ("" if
+        there is no such source: names that senders make up must not become metrics), the refusal, and the sender's
+        address. `monotonic` returns seconds.
+        """
+        self._app = app
+        self._sources = sources
+        self._intake = intake
+        self._on_rejected = on_rejected
+        self._clock = clock
+        self._monotonic = monotonic
+        self._log = log
+        self._limits = settings.limits
+        self._public_url = settings.public_url.rstrip("/") if settings.public_url else None
+        self._client_address = ClientAddress(settings.trusted_proxies)
+        self._body_seconds = settings.limits.body_timeout.total_seconds()
+        self._store_seconds = settings.store_timeout.total_seconds()
+        #: How much of bodies is held at this moment.
+        self._in_flight = 0
+        # The loop keeps only weak references to tasks: without these an intake could vanish half done.
+        self._intakes: dict[asyncio.Task[tuple[Accepted, ...]], asyncio.Future[None]] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one ASGI request."""
+        if scope["type"] == "http" and _raw_path(scope).startswith(PREFIX):
+            await self._receive(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """How much of bodies is held at this moment."""
+        return self._in_flight
+
+    async def settle(self, limit: timedelta) -> int:
+        """Wait for intakes whose sender no longer waits; return how many are left. Call before the store closes."""
+        if not self._intakes:
+            return 0
+        _, late = await asyncio.wait(self._intakes, timeout=limit.total_seconds())
+        return len(late)
+
+    async def _receive(self, scope: Any, receive: Any, send: Any) -> None:
+        """Take one request and answer it; `event.received` is logged once, whatever comes of it."""
+        began = self._monotonic()
+        name, _, subpath = _raw_path(scope)[len(PREFIX) :].decode("ascii", "replace").partition("/")
+        source = self._sources().get(name)
+        seen = _Seen(source="" if source is None else name)
+        answer: Response | None = None
+        try:
+            answer = await self._answer(source, unquote(subpath), scope, receive, seen)
+        except _GoneError:
+            seen.outcome = "disconnected"
+        except Exception:  # noqa: BLE001 - the reason stands below
+            # One of the project's three broad handlers: what nobody foresaw in a source or the intake must not become
+            # a 500, after which some senders give up for good. After a 503 they come again.
+            self._log.exception("a request could not be taken", source=seen.source, client_ip=seen.client_ip)
+            seen.outcome = "fault"
+            answer = refused(503, "store", "the event could not be taken now; send it again")
+        self._log.info(
+            "event.received",
+            source=seen.source,
+            types=seen.types,
+            ids=seen.ids,
+            outcome=seen.outcome,
+            status=None if answer is None else answer[0]["status"],
+            milliseconds=round((self._monotonic() - began) * 1000, 2),
+            client_ip=seen.client_ip,
+            detail=seen.detail and _printable(seen.detail),
+        )
+        if answer is not None:
+            await send(answer[0])
+            await send(answer[1])
+
+    async def _answer(self, source: Source | None, subpath: str, scope: Any, receive: Any, seen: _Seen) -> Response:
+        """Take a request and say what to answer, also if it is refused. Raises `_GoneError`."""
+        try:
+            return await self._take(source, subpath, scope, receive, seen)
+        except RequestRejected as rejected:
+            seen.outcome, seen.detail = rejected.reason, rejected.detail
+            self._on_rejected(seen.source, rejected, seen.client_ip)
+            return refused(rejected.status, rejected.reason, rejected.detail)
+
+    async def _take(self, source: Source | None, subpath: str, scope: Any, receive: Any, seen: _Seen) -> Response:
+        """Receive, verify, normalize, store. Raises `RequestRejected` and `_GoneError`."""
+        head = read_head(scope)
+        client = scope.get("client")
+        seen.client_ip = client_ip = self._client_address(client[0] if client else None, head.forwarded)
+        refuse_unreadable(scope["method"], head, self._limits.body_bytes)
+        body = await self._read_body(scope.get("extensions", {}).get(TAKE), receive)
+        try:
+            # Only now: a source that does not exist must not answer sooner than one whose path token is wrong.
+            if source is None:
+                raise no_such_source()
+            raw_query = scope["query_string"].decode("ascii", "replace")
+            request = IncomingRequest(
+                method="POST",
+                subpath=subpath,
+                url=self._public_url and self._url(scope, raw_query),
+                headers=head.headers,
+                query=parse_query(raw_query) if raw_query else (),
+                client_ip=client_ip,
+                body=body,
+                received_at=self._clock(),
+            )
+            try:
+                source.verify(request)
+            except RequestRejected as rejected:
+                # Word for word what a source that does not exist is answered.
+                if rejected.status == 404:
+                    raise no_such_source() from rejected
+                raise
+            events = source.normalize(request)
+            seen.types = [_printable(event.type) for event in events[:_LOGGED]]
+            accepted = await self._store(source, request, events)
+        finally:
+            self._in_flight -= len(body)
+        seen.ids = [one.event_id for one in accepted[:_LOGGED]]
+        duplicates = sum(one.is_duplicate for one in accepted)
+        seen.outcome = "duplicate" if accepted and duplicates == len(accepted) else "accepted"
+        return stored(source.answer, accepted, duplicates)
+
+    def _url(self, scope: Any, raw_query: str) -> str:
+        path = _raw_path(scope).decode("ascii", "replace")
+        return f"{self._public_url}{path}?{raw_query}" if raw_query else f"{self._public_url}{path}"
+
+    async def _read_body(self, take: Callable[[], Any] | None, receive: Any) -> bytes:
+        """Return the whole body, counted as in flight: the caller takes it off the count. Raises as `_take` does."""
+        body = Body()
+        try:
+            # Most bodies have come with their head: they cost no timer and no waiting.
+            while take is not None and not body.is_whole and (message := take()) is not None:
+                self._add(body, message)
+            if not body.is_whole:
+                async with asyncio.timeout(self._body_seconds):
+                    while not body.is_whole:
+                        self._add(body, await receive())
+        except TimeoutError:
+            raise RequestRejected("limit", 408, f"the body took longer than {self._body_seconds:g} s") from None
+        finally:
+            if not body.is_whole:
+                self._in_flight -= body.held
+        return body.pieces[0] if len(body.pieces) == 1 else b"".join(body.pieces)
+
+    def _add(self, body: Body, message: Any) -> None:
+        if message["type"] != "http.request":
+            raise _GoneError
+        piece = message.get("body", b"")
+        if piece:
+            body.pieces.append(piece)
+            body.held += len(piece)
+            self._in_flight += len(piece)
+            if body.held > self._limits.body_bytes:
+                raise too_large(self._limits.body_bytes)
+            if self._in_flight > self._limits.in_flight_bytes:
+                raise RequestRejected("limit", 503, "too many bodies are being received; send it again")
+        body.is_whole = not message.get("more_body", False)
+
+    async def _store(
+        self, source: Source, request: IncomingRequest, events: tuple[NormalizedEvent, ...]
+    ) -> tuple[Accepted, ...]:
+        """Run the intake to its end, and wait for it as long as a sender should. Raises `RequestRejected`."""
+        # A task of its own, waited for without being cancelled: if the sender hangs up, or we are stopped, between
+        # BEGIN and COMMIT, the events are stored whole all the same, and its retry is a duplicate.
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._intake(source, request, events))
+        # What asyncio.wait((task,), timeout=...) does, at a third of its price.
+        waiter = self._intakes[task] = loop.create_future()
+        task.add_done_callback(self._intake_ended)
+        timer = loop.call_later(self._store_seconds, _wake, waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            task.add_done_callback(partial(self._note_late, source.name, "cancelled"))
+            raise
+        finally:
+            timer.cancel()
+        if not task.done():
+            task.add_done_callback(partial(self._note_late, source.name, "timeout"))
+            raise RequestRejected("store", 503, f"the store took longer than {self._store_seconds:g} s; send it again")
+        try:
+            return task.result()
+        except StoreError as error:
+            self._log.warning("the store refused", source=source.name, cause=_printable(str(error)))
+            raise RequestRejected("store", 503, "the store cannot take it now; send it again") from error
+
+    def _intake_ended(self, task: asyncio.Task[tuple[Accepted, ...]]) -> None:
+        _wake(self._intakes.pop(task))
+
+    def _note_late(self, source: str, why: str, task: asyncio.Task[tuple[Accepted, ...]]) -> None:
+        """Say how an intake ended that nobody waits for any more."""
+        if task.cancelled() or task.exception() is not None:
+            cause = "cancelled" if task.cancelled() else _printable(repr(task.exception()))
+            self._log.warning("event.received", source=source, outcome="late failure", cause=cause, left_by=why)
+        else:
+            ids = [one.event_id for one in task.result()[:_LOGGED]]
+            self._log.info("event.received", source=source, outcome="stored late", ids=ids, left_by=why)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _raw_path(scope: Any) -> bytes:
+    # Not `path`: an encoded slash or dot must not become one before the source's name is cut off.
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw
+
+
+def _printable(text: str) -> str:
+    """Return the text, cut, so that it cannot end a log line, color a terminal, or turn reading round."""
+    text = text[:_LOGGED_CHARACTERS]
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,183 @@
+"""The admin listener's application: who may ask, what is answered, and that a stranger's page cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from hookline.daemon.http.admin import Operations, admin_application, public_application
+from hookline.daemon.metrics import Metrics
+from hookline.daemon.replay import ReplayRequest, ReplayRequestError
+from hookline.rules import Place, Problem, RulesError
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "a-token-of-some-length"
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}", "Host": "localhost"}
+
+
+class Daemon:
+    """What the API asks, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.is_ready = True
+        self.metrics = Metrics()
+
+    async def reload(self) -> str:
+        raise RulesError([Problem(place=Place("rules/a.yaml", 3, 7), path="rules[0]", message="unknown key")])
+
+    async def replay(self, asked: ReplayRequest) -> list[str]:
+        self.asked.append(asked)
+        if asked.by == "now":
+            raise ReplayRequestError("no event evt_0000000000000")
+        return ["dlv_0000000000001"]
+
+    async def set_held(self, name: str, is_held: bool, reason: str) -> None:
+        if name != "erp":
+            raise KeyError(name)
+        self.asked.append((name, is_held, reason))
+
+    def status(self) -> Mapping[str, Any]:
+        return {"version": "1"}
+
+
+@pytest.fixture
+def daemon() -> Daemon:
+    return Daemon()
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Any:
+    operations = Operations(
+        status=daemon.status,
+        is_ready=lambda: daemon.is_ready,
+        reload=daemon.reload,
+        replay=daemon.replay,
+        set_held=daemon.set_held,
+    )
+    hosts = frozenset({"localhost", "127.0.0.1", "::1"})
+    app = admin_application(operations, token=TOKEN, registry=daemon.metrics.registry, hosts=hosts)
+    return app.test_client()
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Bearer", "Bearer wrong", f"bearer {TOKEN}", f"Basic {TOKEN}", "Bearer é\N{SNOWMAN}"]
+)
+@pytest.mark.parametrize("path", ["/api/v1/status", "/metrics", "/api/v1/nowhere"])
+async def test_without_the_token_nothing_is_said(client: Any, path: str, authorization: str | None) -> None:
+    headers = {"Host": "localhost"} | ({} if authorization is None else {"Authorization": authorization})
+    reply = await client.get(path, headers=headers)
+    assert reply.status_code == 401
+    assert reply.headers["WWW-Authenticate"] == "Bearer"
+    assert (await reply.get_json())["detail"] == "send the admin token as `Authorization: Bearer …`"
+
+
+async def test_a_token_in_the_query_is_no_token(client: Any) -> None:
+    assert (await client.get(f"/api/v1/status?token={TOKEN}", headers={"Host": "localhost"})).status_code == 401
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8081", "localhost.evil.example", "169.254.169.254"])
+async def test_another_name_for_this_address_is_refused(client: Any, host: str) -> None:
+    assert (await client.get("/api/v1/status", headers=AUTHORIZED | {"Host": host})).status_code == 421
+
+
+@pytest.mark.parametrize("host", ["localhost:8081", "127.0.0.1", "[::1]:8081", "LOCALHOST"])
+async def test_its_own_names_are_fine(client: Any, host: str) -> None:
+    assert (await client.get("/api/v1/status", headers=AUTHORIZED | {"Host": host})).status_code == 200
+
+
+async def test_health_needs_no_token(client: Any, daemon: Daemon) -> None:
+    assert (await client.get("/healthz", headers={"Host": "localhost"})).status_code == 200
+    assert (await client.get("/readyz", headers={"Host": "localhost"})).status_code == 200
+    daemon.is_ready = False
+    assert (await client.get("/readyz", headers={"Host": "localhost"})).status_code == 503
+
+
+async def test_a_form_of_a_strangers_page_is_refused(client: Any, daemon: Daemon) -> None:
+    reply = await client.post("/api/v1/replay", headers=AUTHORIZED | {"Content-Type": "text/plain"}, data="{}")
+    assert reply.status_code == 415
+    assert daemon.asked == []
+
+
+async def test_bad_rules_are_a_422_that_names_the_line(client: Any) -> None:
+    reply = await client.post("/api/v1/reload", headers=AUTHORIZED, json={})
+    assert reply.status_code == 422
+    assert reply.content_type == "application/problem+json"
+    assert (await reply.get_json())["detail"] == "rules/a.yaml:3:7: rules[0]: unknown key"
+
+
+async def test_replay_takes_events_and_deliveries(client: Any, daemon: Daemon) -> None:
+    said = {"events": ["evt_0000000000000"], "deliveries": ["dlv_0000000000000"]}
+    reply = await client.post("/api/v1/replay", headers=AUTHORIZED, json=said)
+    assert await reply.get_json() == {"deliveries": ["dlv_0000000000001"]}
+    assert daemon.asked == [ReplayRequest.from_json(said)]
+
+
+@pytest.mark.parametrize(
+    ("said", "detail"),
+    [
+        ([], "send an object with `events` or `deliveries`"),
+        ({}, "name between 1 and 10000 events or deliveries"),
+        ({"events": ["evt_0000000000000"] * 10_001}, "name between 1 and 10000 events or deliveries"),
+        ({"events": "evt_0000000000000"}, "ids come in a list"),
+        ({"events": ["dlv_0000000000000"]}, "not an id of the form evt_ and 13 letters or digits: 'dlv_0000000000000'"),
+        ({"events": [None]}, "not an id of the form evt_ and 13 letters or digits: 'None'"),
+        ({"deliveries": ["dlv_0000000000000"], "by": "now"}, "`by: now` goes with events"),
+        ({"events": ["evt_0000000000000"], "by": "tomorrow"}, "`by` is then or now, not 'tomorrow'"),
+        ({"event": []}, "unknown: event"),
+        ({"events": ["evt_0000000000000"], "by": "now"}, "no event evt_0000000000000"),
+    ],
+)
+async def test_a_replay_that_cannot_be_is_a_422_that_says_why(client: Any, said: Any, detail: str) -> None:
+    reply = await client.post("/api/v1/replay", headers=AUTHORIZED, json=said)
+    assert reply.status_code == 422
+    assert (await reply.get_json())["detail"].startswith(detail)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000])
+async def test_what_is_no_json_is_a_400(client: Any, body: bytes) -> None:
+    headers = AUTHORIZED | {"Content-Type": "application/json"}
+    reply = await client.post("/api/v1/replay", headers=headers, data=body)
+    assert reply.status_code == 400
+
+
+async def test_a_huge_body_is_a_413(client: Any) -> None:
+    headers = AUTHORIZED | {"Content-Type": "application/json"}
+    reply = await client.post("/api/v1/replay", headers=headers, data=b" " * (1 << 21))
+    assert reply.status_code == 413
+
+
+async def test_hold_and_release(client: Any, daemon: Daemon) -> None:
+    held = await client.post("/api/v1/destinations/erp/hold", headers=AUTHORIZED, json={"reason": "maintenance"})
+    assert await held.get_json() == {"destination": "erp", "held": True}
+    await client.post("/api/v1/destinations/erp/release", headers=AUTHORIZED, json={})
+    assert daemon.asked == [("erp", True, "maintenance"), ("erp", False, "")]
+    assert (await client.post("/api/v1/destinations/nowhere/hold", headers=AUTHORIZED, json={})).status_code == 404
+    assert (await client.post("/api/v1/destinations/erp/drop", headers=AUTHORIZED, json={})).status_code == 404
+
+
+async def test_metrics_are_readable_by_prometheus(client: Any, daemon: Daemon) -> None:
+    daemon.metrics.accepted("agiled", accepted=3, duplicates=1, unmatched=1)
+    daemon.metrics.rejected("", "path")
+    daemon.metrics.attempted("erp", "delivered", 0.02)
+    daemon.metrics.delivered("erp", 0.5)
+    reply = await client.get("/metrics", headers=AUTHORIZED)
+    families = {family.name: family for family in text_string_to_metric_families((await reply.get_data()).decode())}
+    received = {
+        sample.labels["outcome"]: sample.value
+        for sample in families["hookline_events_received"].samples
+        if sample.name.endswith("_total")
+    }
+    assert received == {"matched": 2, "unmatched": 1, "duplicate": 1}
+    assert {"hookline_requests_rejected", "hookline_attempt_seconds", "hookline_delivery_seconds"} <= set(families)
+
+
+async def test_the_public_listener_says_nothing_but_that_it_is_alive() -> None:
+    client = public_application().test_client()
+    assert (await client.get("/healthz")).status_code == 200
+    for path in ("/", "/metrics", "/api/v1/status", "/readyz"):
+        assert (await client.get(path)).status_code == 404

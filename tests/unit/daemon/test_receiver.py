@@ -1,0 +1,420 @@
+"""The receiver between hand-made ASGI messages and ports."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import CapturingLogger, capture_logs
+
+from hookline.daemon.config.settings import Limits
+from hookline.daemon.http.credentials import without_credentials
+from hookline.daemon.http.receiver import Receiver, ReceiverSettings
+from hookline.daemon.sources.port import Answer, IncomingRequest, NormalizedEvent, RequestRejected
+from hookline.daemon.store.changes import Accepted
+from hookline.daemon.store.port import StoreError
+from hookline.rules import EventId
+
+pytestmark = pytest.mark.anyio
+
+_NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+_EVENT = NormalizedEvent(
+    type="made", sender_id=None, key="k", tenant=None, occurred_at=None, payload={}, envelope=None, pointer=None
+)
+
+
+@dataclass
+class Shop:
+    """A source that takes what is signed `good`."""
+
+    name: str = "shop"
+    answer: Answer = field(default_factory=Answer)
+    dedupe_window: timedelta = timedelta()
+    credential_headers: frozenset[str] = frozenset({"x-signature"})
+    credential_query: frozenset[str] = frozenset({"token"})
+    events: tuple[NormalizedEvent, ...] = (_EVENT,)
+    raises: Exception | None = None
+
+    def verify(self, request: IncomingRequest) -> None:
+        if self.raises:
+            raise self.raises
+        if dict(request.headers).get("x-signature") != "good":
+            raise RequestRejected("signature", 401, "the signature is wrong")
+
+    def normalize(self, request: IncomingRequest) -> tuple[NormalizedEvent, ...]:
+        return self.events
+
+
+@dataclass
+class Stage:
+    """A receiver, what it was given, and what it did."""
+
+    source: Shop = field(default_factory=Shop)
+    limits: Limits = field(default_factory=Limits)
+    public_url: str | None = None
+    taken: list[IncomingRequest] = field(default_factory=list)
+    rejected: list[tuple[str, str, int, str]] = field(default_factory=list)
+    accepted: tuple[Accepted, ...] = (Accepted(event_id=EventId("evt_1")),)
+    gate: asyncio.Event | None = None
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    raises: Exception | None = None
+    passed_on: int = 0
+    log: Any = field(default_factory=structlog.get_logger)
+    store_timeout: timedelta = timedelta(seconds=2)
+
+    def receiver(self) -> Receiver:
+        return Receiver(
+            app=self._app,
+            sources=lambda: {"shop": self.source},
+            intake=self._intake,
+            on_rejected=lambda source, why, ip: self.rejected.append((source, why.reason, why.status, ip)),
+            settings=ReceiverSettings(
+                limits=self.limits,
+                public_url=self.public_url,
+                trusted_proxies=(ip_network("127.0.0.0/8"),),
+                store_timeout=self.store_timeout,
+            ),
+            clock=lambda: _NOW,
+            monotonic=lambda: 0.0,
+            log=self.log,
+        )
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        self.passed_on += 1
+
+    async def _intake(
+        self, source: Any, request: IncomingRequest, events: tuple[NormalizedEvent, ...]
+    ) -> tuple[Accepted, ...]:
+        self.taken.append(request)
+        self.began.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.raises is not None:
+            raise self.raises
+        return self.accepted
+
+
+def _scope(path: bytes = b"/hooks/shop", method: str = "POST", query: bytes = b"", **headers: str) -> dict[str, Any]:
+    given = {"x-signature": "good", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return {
+        "type": "http",
+        "method": method,
+        "path": path.decode(),
+        "raw_path": path,
+        "query_string": query,
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()],
+        "client": ("203.0.113.5", 1),
+    }
+
+
+async def _ask(
+    receiver: Receiver, scope: dict[str, Any], pieces: Sequence[bytes] = (b"{}",), *, then: str = "end"
+) -> tuple[int, dict[str, str], Any]:
+    """Return status, headers and body; status 0 if nothing was answered."""
+    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop(0)
+        if then == "end":
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if then == "hang":
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await receiver(scope, receive, send)
+    if not sent:
+        return 0, {}, None
+    start, body = sent
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    assert int(headers["content-length"]) == len(body["body"])
+    return start["status"], headers, json.loads(body["body"]) if body["body"] else None
+
+
+async def test_a_stored_request_is_answered_with_its_events() -> None:
+    stage = Stage()
+    stage.accepted = (
+        Accepted(event_id=EventId("evt_1")),
+        Accepted(event_id=EventId("evt_2"), is_duplicate=True),
+        Accepted(event_id=EventId("evt_3"), is_duplicate=True, is_conflict=True),
+    )
+    status, headers, body = await _ask(stage.receiver(), _scope())
+    assert (status, body) == (200, {"accepted": 1, "duplicates": 2, "ids": ["evt_1", "evt_2", "evt_3"]})
+    assert headers["content-type"] == "application/json"
+
+
+async def test_a_request_is_handed_on_as_it_came() -> None:
+    stage = Stage(public_url="https://hooks.example.com/")
+    scope = _scope(b"/hooks/shop/a%20b", query=b"q=%C3%A9&q=2&e=", x_name="\xe9")
+    await _ask(stage.receiver(), scope, [b"one", b"", b"two"])
+    assert stage.taken == [
+        IncomingRequest(
+            method="POST",
+            subpath="a b",
+            url="https://hooks.example.com/hooks/shop/a%20b?q=%C3%A9&q=2&e=",
+            headers=[("x-signature", "good"), ("x-name", "\xe9")],
+            query=[("q", "\xe9"), ("q", "2"), ("e", "")],
+            client_ip="203.0.113.5",
+            body=b"onetwo",
+            received_at=_NOW,
+        )
+    ]
+
+
+async def test_a_url_is_made_only_if_ours_is_known() -> None:
+    stage = Stage()
+    await _ask(stage.receiver(), _scope())
+    assert stage.taken[0].url is None
+    assert stage.taken[0].query == ()
+
+
+async def test_the_sender_behind_a_trusted_proxy_is_found() -> None:
+    stage = Stage()
+    scope = _scope(x_forwarded_for="198.51.100.7")
+    scope["client"] = ("127.0.0.1", 1)
+    await _ask(stage.receiver(), scope)
+    assert stage.taken[0].client_ip == "198.51.100.7"
+
+
+async def test_a_source_may_ask_for_another_status_and_no_body() -> None:
+    stage = Stage(source=Shop(answer=Answer(status=202, has_body=False)))
+    status, headers, body = await _ask(stage.receiver(), _scope())
+    assert (status, body) == (202, None)
+    assert "content-type" not in headers
+
+
+@pytest.mark.parametrize("path", [b"/", b"/healthz", b"/hooks", b"/hook/shop", b"/HOOKS/shop"])
+async def test_everything_else_goes_to_the_application(path: bytes) -> None:
+    stage = Stage()
+    await _ask(stage.receiver(), _scope(path))
+    assert (stage.passed_on, stage.taken) == (1, [])
+
+
+async def test_the_lifespan_goes_to_the_application() -> None:
+    stage = Stage()
+    await _ask(stage.receiver(), {"type": "lifespan"})
+    assert stage.passed_on == 1
+
+
+@pytest.mark.parametrize(
+    ("scope", "status", "error"),
+    [
+        (_scope(x_signature="bad"), 401, "signature"),
+        (_scope(b"/hooks/nobody"), 404, "path"),
+        (_scope(b"/hooks/"), 404, "path"),
+        (_scope(b"/hooks/shop%2Ftoken"), 404, "path"),
+        (_scope(b"/hooks/../hooks/shop"), 404, "path"),
+        (_scope(method="GET"), 405, "method"),
+        (_scope(method="post"), 405, "method"),
+        (_scope(b"/hooks/nobody", method="PUT"), 405, "method"),
+        (_scope(content_length="1048577"), 413, "limit"),
+        (_scope(content_encoding="gzip"), 415, "body"),
+        (_scope(content_encoding="identity, br"), 415, "body"),
+        (_scope(content_type="Multipart/form-data; boundary=x"), 415, "body"),
+        (_scope(query=b"&".join([b"a=1"] * 101)), 400, "limit"),
+    ],
+)
+async def test_a_refusal_has_a_status_a_reason_and_is_counted(scope: dict[str, Any], status: int, error: str) -> None:
+    stage = Stage()
+    answer, headers, body = await _ask(stage.receiver(), scope)
+    assert (answer, body["error"]) == (status, error)
+    assert body["detail"]
+    source = "shop" if scope["raw_path"].startswith(b"/hooks/shop") and b"%" not in scope["raw_path"] else ""
+    assert stage.rejected == [(source, error, status, "203.0.113.5")]
+    assert stage.taken == []
+    assert headers.get("allow") == ("POST" if status == 405 else None)
+
+
+async def test_identity_is_no_encoding() -> None:
+    assert (await _ask(Stage().receiver(), _scope(content_encoding="identity")))[0] == 200
+
+
+async def test_a_wrong_path_token_looks_like_a_source_that_does_not_exist() -> None:
+    stage = Stage(source=Shop(raises=RequestRejected("path", 404, "the path token is wrong")))
+    receiver = stage.receiver()
+    assert await _ask(receiver, _scope()) == await _ask(receiver, _scope(b"/hooks/nobody"))
+
+
+async def test_a_source_that_does_not_exist_takes_its_time_like_any_other() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await _ask(Stage().receiver(), _scope(b"/hooks/nobody"), then="hang")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "status"), [([99], 200), ([100], 200), ([101], 413), ([60, 40], 200), ([60, 41], 413)]
+)
+async def test_the_body_limit_counts_what_comes(sizes: list[int], status: int) -> None:
+    stage = Stage(limits=Limits(body_bytes=100))
+    receiver = stage.receiver()
+    assert (await _ask(receiver, _scope(), [b"x" * size for size in sizes]))[0] == status
+    assert receiver.in_flight_bytes == 0
+
+
+async def test_bodies_in_flight_are_limited_together() -> None:
+    stage = Stage(limits=Limits(in_flight_bytes=100), gate=asyncio.Event())
+    receiver = stage.receiver()
+    first = asyncio.create_task(_ask(receiver, _scope(), [b"x" * 60]))
+    await stage.began.wait()
+    assert receiver.in_flight_bytes == 60
+    status, headers, body = await _ask(receiver, _scope(), [b"x" * 60])
+    assert (status, body["error"], headers["retry-after"]) == (503, "limit", "5")
+    assert stage.gate is not None
+    stage.gate.set()
+    assert (await first)[0] == 200
+    assert receiver.in_flight_bytes == 0
+
+
+async def test_a_body_that_stalls_is_given_up() -> None:
+    stage = Stage(limits=Limits(body_timeout=timedelta(milliseconds=20)))
+    receiver = stage.receiver()
+    status, _, body = await _ask(receiver, _scope(), [b"x"], then="hang")
+    assert (status, body) == (408, {"error": "limit", "detail": "the body took longer than 0.02 s"})
+    assert receiver.in_flight_bytes == 0
+
+
+async def test_a_sender_that_hangs_up_within_the_body_is_answered_nothing() -> None:
+    stage = Stage()
+    receiver = stage.receiver()
+    with capture_logs() as lines:
+        assert (await _ask(receiver, _scope(), [b"x"], then="disconnect"))[0] == 0
+    assert (stage.taken, stage.rejected, receiver.in_flight_bytes) == ([], [], 0)
+    assert [line["outcome"] for line in lines] == ["disconnected"]
+
+
+async def test_the_store_may_say_no() -> None:
+    stage = Stage(raises=StoreError("disk full"))
+    status, headers, body = await _ask(stage.receiver(), _scope())
+    assert (status, body["error"], headers["retry-after"]) == (503, "store", "5")
+    assert "disk" not in body["detail"]
+    assert stage.rejected == [("shop", "store", 503, "203.0.113.5")]
+
+
+async def test_a_quota_is_answered_with_when_to_come_again() -> None:
+    stage = Stage(raises=RequestRejected("quota", 429, "the source's quota is used up"))
+    status, headers, _ = await _ask(stage.receiver(), _scope())
+    assert (status, headers["retry-after"]) == (429, "5")
+
+
+async def test_a_store_that_takes_too_long_is_not_waited_for_and_finishes_all_the_same() -> None:
+    stage = Stage(gate=asyncio.Event(), store_timeout=timedelta(milliseconds=10))
+    receiver = stage.receiver()
+    with capture_logs() as lines:
+        status, headers, _ = await _ask(receiver, _scope())
+        assert (status, headers["retry-after"]) == (503, "5")
+        assert await receiver.settle(timedelta()) == 1
+        assert stage.gate is not None
+        stage.gate.set()
+        assert await receiver.settle(timedelta(seconds=5)) == 0
+    assert [line["outcome"] for line in lines] == ["store", "stored late"]
+
+
+async def test_an_intake_outlives_the_request_that_is_cancelled() -> None:
+    stage = Stage(gate=asyncio.Event(), raises=StoreError("too late"))
+    receiver = stage.receiver()
+    request = asyncio.create_task(_ask(receiver, _scope()))
+    await stage.began.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    with capture_logs() as lines:
+        assert stage.gate is not None
+        stage.gate.set()
+        assert await receiver.settle(timedelta(seconds=5)) == 0
+    assert [(line["outcome"], line["left_by"]) for line in lines] == [("late failure", "cancelled")]
+
+
+@pytest.mark.parametrize("where", ["verify", "intake", "rejected"])
+async def test_what_nobody_foresaw_is_a_503_and_logged(where: str) -> None:
+    stage = Stage()
+    if where == "verify":
+        stage.source.raises = ZeroDivisionError()
+    if where == "intake":
+        stage.raises = ZeroDivisionError()
+    scope = _scope(x_signature="bad") if where == "rejected" else _scope()
+    if where == "rejected":
+        stage.rejected = None  # type: ignore[assignment]
+    with capture_logs() as lines:
+        status, headers, body = await _ask(stage.receiver(), scope)
+    assert (status, body["error"], headers["retry-after"]) == (503, "store", "5")
+    assert [line["event"] for line in lines] == ["a request could not be taken", "event.received"]
+    assert lines[0]["exc_info"]
+
+
+async def test_one_line_says_what_came_and_what_became_of_it() -> None:
+    with capture_logs() as lines:
+        await _ask(Stage().receiver(), _scope())
+    assert lines == [
+        {
+            "event": "event.received",
+            "log_level": "info",
+            "source": "shop",
+            "types": ["made"],
+            "ids": ["evt_1"],
+            "outcome": "accepted",
+            "status": 200,
+            "milliseconds": 0.0,
+            "client_ip": "203.0.113.5",
+            "detail": "",
+        }
+    ]
+
+
+async def test_a_duplicate_is_called_so() -> None:
+    stage = Stage(accepted=(Accepted(event_id=EventId("evt_1"), is_duplicate=True),))
+    with capture_logs() as lines:
+        await _ask(stage.receiver(), _scope())
+    assert [line["outcome"] for line in lines] == ["duplicate"]
+
+
+async def test_no_log_line_can_be_forged() -> None:
+    evil = "a\r\nevent=forged \x1b[31m\u202e" + "x" * 1000
+    events = tuple(NormalizedEvent(**{**_fields(_EVENT), "type": evil}) for _ in range(50))
+    out = CapturingLogger()
+    log = structlog.wrap_logger(out, processors=[structlog.processors.LogfmtRenderer()])
+    stage = Stage(source=Shop(events=events), log=log)
+    await _ask(stage.receiver(), _scope())
+    await _ask(stage.receiver(), _scope(b"/hooks/evil\r\n\x1b[31m"))
+    assert len(out.calls) == 2
+    for call in out.calls:
+        assert call.args[0].isprintable()
+        assert len(call.args[0]) < 4000
+
+
+def _fields(event: NormalizedEvent) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in NormalizedEvent.__slots__}
+
+
+def test_credentials_are_taken_out() -> None:
+    request = IncomingRequest(
+        method="POST",
+        subpath="",
+        url=None,
+        headers=[
+            ("host", "x"),
+            ("authorization", "Bearer secret"),
+            ("proxy-authorization", "secret"),
+            ("cookie", "secret"),
+            ("x-signature", "secret"),
+            ("x-twice", "1"),
+            ("x-twice", "2"),
+        ],
+        query=[("token", "secret"), ("a", "1"), ("a", "2")],
+        client_ip="",
+        body=b"",
+        received_at=_NOW,
+    )
+    headers, query = without_credentials(request, Shop())
+    assert headers == {"host": "x", "x-twice": "1, 2"}
+    assert query == {"a": "1"}
