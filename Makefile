@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help test demo lint format types bench clean
+.PHONY: help test demo lint format types bench docs kills pythons clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,7 +13,7 @@ help: ## list what there is
 	@$(PYTHON) -m venv .venv || { echo "No venv module: on Debian, apt-get install python3-venv." >&2; exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version) (once)…"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[speed]' --group dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,speed]' --group dev
 	@touch $@
 
 test: .venv/installed ## all tests
@@ -38,5 +38,14 @@ types: .venv/installed ## types
 bench: .venv/installed ## figures, printed beside the machine's own floor
 	@$(BIN)/python -m tests.bench
 
+kills: .venv/installed ## the long form of the kill test: a thousand kills
+	@HOOKLINE_KILLS=1000 $(BIN)/pytest tests/acceptance/test_kill.py
+
+pythons: .venv/installed ## set up every other Python at hand, for the acceptance tests
+	@.ci/pythons
+
+docs: .venv/installed ## write docs/commands.md from the commands
+	@$(BIN)/python tests/reference.py
+
 clean: ## remove what was built and set up
-	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .pythons build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

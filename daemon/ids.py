@@ -11,7 +11,10 @@ from hookline.rules import EventId
 
 # Crockford's alphabet in lower case: no i, l, o, u, so that an id survives being read aloud.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+# An id is written and read several times an event, so two letters at a time, and by `int` in its own alphabet.
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_TO_DIGITS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+_LETTERS = frozenset(_ALPHABET)
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _LENGTH = 13
 _CHANCE_BITS = 21
@@ -19,8 +22,11 @@ _CHANCE_BITS = 21
 
 def encode(prefix: str, number: int) -> str:
     """Write `number` (0 to 2**63 - 1) as `<prefix>_<13 characters>`; ids sort as their numbers do."""
-    letters = [_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5)]
-    return f"{prefix}_{''.join(letters)}"
+    pairs, rest = _PAIRS, number & 0xFFF_FFFF_FFFF_FFFF
+    return (
+        f"{prefix}_{_ALPHABET[number >> 60]}{pairs[rest >> 50]}{pairs[rest >> 40 & 1023]}{pairs[rest >> 30 & 1023]}"
+        f"{pairs[rest >> 20 & 1023]}{pairs[rest >> 10 & 1023]}{pairs[rest & 1023]}"
+    )
 
 
 def decode(prefix: str, text: str) -> int:
@@ -28,11 +34,9 @@ def decode(prefix: str, text: str) -> int:
     head, _, letters = text.partition("_")
     if head != prefix or len(letters) != _LENGTH:
         raise ValueError(f"not an id of the form {prefix}_ and {_LENGTH} letters or digits: {text[:40]!r}")
-    number = 0
-    for letter in letters:
-        if letter not in _VALUES:
-            raise ValueError(f"{letter!r} is not used in ids: {text[:40]!r}")
-        number = number << 5 | _VALUES[letter]
+    if not _LETTERS.issuperset(letters):
+        raise ValueError(f"it has letters that ids do not use: {text[:40]!r}")
+    number = int(letters.translate(_TO_DIGITS), 32)
     if number >= 1 << 63:
         raise ValueError(f"not an id of ours: {text!r}")
     return number

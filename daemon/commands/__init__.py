@@ -1,1 +1,79 @@
-"""The command line."""
+"""The command line. Data goes to stdout, talk to stderr; each command is a module, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+#: Command -> (module, function); loaded on use, so that `--help` answers at once.
+_COMMANDS = {
+    "init": "write a configuration, a rule and a plug-ins folder to start from",
+    "run": "run the daemon",
+    "check": "say everything that is wrong with configuration, rules and plug-ins",
+    "explain": "say of an event which rules match, and for each that does not, why",
+    "send": "send a correctly signed sample to the running daemon",
+    "events": "list events, or show one",
+    "deliveries": "list deliveries, or show one with its attempts",
+    "replay": "make new deliveries from old ones",
+    "hold": "let a destination's deliveries wait",
+    "release": "let a held destination's deliveries go on",
+    "config": "show the effective configuration",
+    "demo": "run a bundled example with real signed samples",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        # hold and release are one thing and its opposite, and share a module.
+        module = "hold" if cmd_name == "release" else cmd_name
+        command = getattr(importlib.import_module(f"hookline.daemon.commands.{module}"), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hookline", prog_name="hookline", message="%(prog)s %(version)s")
+def cli() -> None:
+    r"""Receive webhooks, decide by YAML rules what each one means, and see that it really happens.
+
+    \b
+    Start:   hookline init
+             hookline run
+    Look:    hookline events
+             hookline explain EVT
+
+    Exit codes: 0 fine, 1 findings or failure, 2 usage, 78 bad configuration.
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    # Scripts read our JSON: a pipe that is closed early is their business, and no traceback of ours.
+    try:
+        cli(prog_name="hookline")
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    envvar="HOOKLINE_CONFIG",
+    help="The configuration; else ./hookline.yaml, /etc/hookline/hookline.yaml.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -10,6 +10,7 @@ from hookline.rules.document import Entries, Findings, Items, Node, Scalar
 from hookline.rules.event import Json
 from hookline.rules.interpolation import Lookup, UnsetError, find_references, interpolate_node, resolve
 from hookline.rules.problem import Place, Problem
+from hookline.rules.template_syntax import references_in
 
 # A message that shows so much of a secret's beginning shows too much.
 _SHORTEST_SHOWN: Final = 4
@@ -34,9 +35,10 @@ class References:
             text = scalar.value
             if not isinstance(text, str):
                 continue
-            for reference in find_references(text):
+            # Not of the raw text: in a template's `${{ payload.total }}` there is a dollar, and no reference.
+            for reference, piece in references_in(text):
                 try:
-                    resolve(reference, text, self._lookup)
+                    resolve(reference, piece, self._lookup)
                 except UnsetError as error:
                     self.unset.add(scalar.place)
                     is_mild = self._is_offline and reference.kind in {"secret", "file"}

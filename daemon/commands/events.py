@@ -1,0 +1,201 @@
+"""`hookline events`: what came in, and what became of it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from hookline.daemon.commands import config_option, json_option
+from hookline.daemon.commands.opening import again, open_settings, reading
+from hookline.daemon.commands.output import ago, fail, print_json, print_table, stamp, styled
+from hookline.daemon.config.settings import Settings
+from hookline.daemon.ids import decode
+from hookline.daemon.log import printable
+from hookline.daemon.store.port import DeliveryFilter, EventFilter, Reader, StoredDelivery, StoredEvent
+from hookline.rules import EventId
+from hookline.rules.units import parse_duration
+
+#: Deliveries shown with one event.
+_MOST_DELIVERIES = 100
+
+
+class Since(click.ParamType[datetime]):
+    """A duration back from now, or a moment."""
+
+    name = "1h|2026-05-18"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the moment; aware."""
+        try:
+            return datetime.now(UTC) - parse_duration(value)
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is neither a duration such as 1h or 7d nor a date such as 2026-05-18T12:00", param, ctx
+            )
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Id(click.ParamType[str]):
+    """An id of ours."""
+
+    def __init__(self, prefix: str) -> None:
+        """`prefix` is evt or dlv."""
+        self.name = f"{prefix}_…"
+        self._prefix = prefix
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it, if it is one."""
+        try:
+            decode(self._prefix, value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+@click.group(invoke_without_command=True)
+@config_option
+@json_option
+@click.option("--source", help="Only of this source.")
+@click.option("--type", "type_", help="Only of this event type.")
+@click.option("--tenant", help="Only of this tenant.")
+@click.option("--since", type=Since(), help="Not older: 1h, 7d, or a date.")
+@click.option("--unrouted", is_flag=True, help="Only events that could not be matched yet.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=25, show_default=True)
+@click.pass_context
+def events(
+    ctx: click.Context,
+    config_path: Path | None,
+    source: str | None,
+    type_: str | None,
+    tenant: str | None,
+    since: datetime | None,
+    *,
+    as_json: bool,
+    unrouted: bool,
+    limit: int,
+) -> None:
+    """List events, newest first."""
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = config_path
+        return
+    where = EventFilter(source=source, type=type_, tenant=tenant, since=since, is_unrouted=unrouted)
+    anyio.run(_list, config_path, where, limit, as_json)
+
+
+@events.command()
+@click.argument("event_id", type=Id("evt"))
+@config_option
+@json_option
+@click.option("--raw", is_flag=True, help="Print the request's body, byte for byte, and nothing else.")
+@click.pass_obj
+def show(outer: Path | None, event_id: str, config_path: Path | None, *, as_json: bool, raw: bool) -> None:
+    """Show one event with its deliveries."""
+    anyio.run(_show, open_settings(config_path or outer), EventId(event_id), as_json, raw)
+
+
+def rules_text(matched: tuple[str, ...]) -> str:
+    """Name the rules that matched; the fallback, which has no name, says that none did."""
+    return ", ".join(rule or "none: fallback" for rule in matched) or "none"
+
+
+def event_json(stored: StoredEvent) -> dict[str, Any]:
+    """Return an event as programs read it."""
+    event = stored.event
+    return {
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "sender_id": event.sender_id,
+        "key": event.key,
+        "tenant": event.tenant,
+        "occurred_at": event.occurred_at and event.occurred_at.isoformat(),
+        "received_at": event.received_at.isoformat(),
+        "client_ip": event.client_ip,
+        "headers": dict(event.headers),
+        "query": dict(event.query),
+        "payload": event.payload,
+        "rules": stored.rules_version,
+        "matched": list(stored.matched),
+        "unrouted": stored.is_unrouted,
+        "duplicates": stored.duplicates,
+        "conflicts": stored.conflicts,
+    }
+
+
+async def _list(config_path: Path | None, where: EventFilter, limit: int, as_json: bool) -> None:  # noqa: FBT001
+    async with reading(open_settings(config_path)) as reader:
+        found = await reader.events(where, limit=limit)
+        if as_json:
+            print_json([event_json(stored) for stored in found])
+            return
+        if not found:
+            click.echo("No events." if where == EventFilter() else "No events like that.", err=True)
+            return
+        rows = [await _row(reader, stored) for stored in found]
+    print_table(rows, ["id", "received", "source", "type", "tenant", "rules that matched", "deliveries"])
+    click.echo(f"Why one did not match: {again(f'explain {found[0].event.id}', config_path)}", err=True)
+
+
+async def _row(reader: Reader, stored: StoredEvent) -> list[str]:
+    event = stored.event
+    deliveries = await reader.deliveries(DeliveryFilter(event_id=event.id), limit=_MOST_DELIVERIES)
+    again = f" (+{stored.duplicates} again)" if stored.duplicates else ""
+    matched = "not matched yet" if stored.is_unrouted else rules_text(stored.matched)
+    return [
+        event.id,
+        ago(event.received_at) + again,
+        event.source,
+        event.type,
+        event.tenant or "",
+        matched,
+        _sum(deliveries),
+    ]
+
+
+def _sum(deliveries: list[StoredDelivery]) -> str:
+    counts: dict[str, int] = {}
+    for delivery in deliveries:
+        counts[delivery.state.value] = counts.get(delivery.state.value, 0) + 1
+    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"
+
+
+async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool) -> None:  # noqa: FBT001
+    async with reading(settings) as reader:
+        stored = await reader.event(event_id)
+        if stored is None:
+            fail(f"No event {event_id} in {settings.store}.")
+        if raw:
+            sys.stdout.buffer.write(stored.body)
+            return
+        deliveries = await reader.deliveries(DeliveryFilter(event_id=event_id), limit=_MOST_DELIVERIES)
+    if as_json:
+        fields = ("id", "rule", "destination", "state")
+        made = [{name: getattr(one, name) for name in fields} for one in deliveries]
+        print_json(event_json(stored) | {"deliveries": made})
+        return
+    event = stored.event
+    click.echo(f"{event.id}  {printable(event.type)} from {event.source}, received {stamp(event.received_at)}")
+    again = f", {stored.duplicates} duplicates, {stored.conflicts} of them with another body"
+    size = f"{len(stored.body)} bytes, {stored.content_type or 'no content type'}"
+    facts = {
+        "sender's id": event.sender_id or "none",
+        "tenant": event.tenant or "none",
+        "occurred": stamp(event.occurred_at) if event.occurred_at else "not said",
+        "dedupe key": event.key + (again if stored.duplicates else ""),
+        "rules": f"{stored.rules_version[:6]}: " + rules_text(stored.matched),
+        "body": f"{size}: hookline events show {event.id} --raw",
+    }
+    for name, value in facts.items():
+        click.echo(f"  {name:12} {printable(value)}")
+    for delivery in reversed(deliveries):
+        mark = styled(delivery.state, {"delivered": "good", "dead": "bad"}.get(delivery.state, "warn"))
+        click.echo(f"  -> {delivery.destination}  {mark}, tried {delivery.attempts} times  {delivery.id}")

@@ -1,0 +1,159 @@
+"""Match, then accept: from a verified request's events to their durable answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hookline.daemon.delivery.dispatcher import Dispatcher
+from hookline.daemon.http.credentials import without_credentials
+from hookline.daemon.ids import Ids
+from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, Source
+from hookline.daemon.store.changes import Accept, Accepted, Lane, NewDelivery, NewEvent, Request
+from hookline.daemon.store.group_commit import GroupCommit
+from hookline.daemon.store.port import Claimed
+from hookline.rules import Event, RuleSet, Step
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """One event with what its rules ask for."""
+
+    new: NewEvent
+    steps: tuple[Step, ...]
+
+
+class Intake:
+    """Gives events their ids, asks the rules, and has event and deliveries committed in one transaction."""
+
+    def __init__(
+        self,
+        *,
+        rules: Callable[[], RuleSet],
+        dispatcher: Dispatcher,
+        commit: GroupCommit,
+        ids: Ids,
+        log: Any,
+    ) -> None:
+        """`rules` returns the live rule set; it is asked once for each request, so no request sees a mixed one."""
+        self._rules = rules
+        self._dispatcher = dispatcher
+        self._commit = commit
+        self._ids = ids
+        self._log = log
+
+    async def accept(
+        self, source: Source, request: IncomingRequest, events: tuple[NormalizedEvent, ...]
+    ) -> tuple[Accepted, ...]:
+        """Return once every event of the request is stored and fsynced, or known already.
+
+        Raises `StoreError`: then nothing may be acknowledged, and whether it was stored is unknown.
+        """
+        rules = self._rules()
+        headers, query = without_credentials(request, source)
+        content_type = headers.get("content-type", "")
+        routed = tuple(
+            self._route(
+                Event(
+                    id=self._ids.event(),
+                    source=source.name,
+                    type=normalized.type,
+                    sender_id=normalized.sender_id,
+                    key=normalized.key,
+                    tenant=normalized.tenant,
+                    occurred_at=normalized.occurred_at,
+                    received_at=request.received_at,
+                    headers=headers,
+                    query=query,
+                    client_ip=request.client_ip,
+                    payload=normalized.payload,
+                    envelope=normalized.envelope,
+                ),
+                normalized.pointer,
+                rules,
+            )
+            for normalized in events
+        )
+        change = Accept(
+            request=Request(
+                body=request.body,
+                content_type=content_type,
+                headers=headers,
+                query=query,
+                client_ip=request.client_ip,
+            ),
+            events=tuple(one.new for one in routed),
+            dedupe_window=source.dedupe_window,
+        )
+        try:
+            answers = await self._commit.submit(change)
+        except BaseException:
+            # Cancelled or failed: it may have been committed all the same, with these claims in it.
+            self._dispatcher.give_back(
+                {delivery.id: delivery.token for one in routed for delivery in one.new.deliveries if delivery.token}
+            )
+            raise
+        assert isinstance(answers, tuple)  # noqa: S101 - an `Accept` is answered so, by the store's contract
+        for one, answer in zip(routed, answers, strict=True):
+            self._begin(one, answer, request.body, content_type)
+        return answers
+
+    def _route(self, event: Event, pointer: tuple[str | int, ...] | None, rules: RuleSet) -> _Routed:
+        try:
+            routing = rules.match(event)
+        except Exception:  # noqa: BLE001
+            # One of the three broad handlers. Matching is total, so this is a fault of ours. It must not lose the
+            # event, which is stored unrouted, shown, and routed again when the rules change.
+            self._log.exception("event.unrouted", event_id=event.id, source=event.source, event_type=event.type)
+            return _Routed(NewEvent(event=event, pointer=pointer, rules_version=rules.version, is_unrouted=True), ())
+        steps = tuple(step for match in routing.matches for step in match.steps)
+        return _Routed(
+            NewEvent(
+                event=event,
+                pointer=pointer,
+                rules_version=rules.version,
+                matched=tuple(match.rule for match in routing.matches),
+                deliveries=tuple(self._new_delivery(step) for step in steps),
+            ),
+            steps,
+        )
+
+    def _new_delivery(self, step: Step) -> NewDelivery:
+        lane = Lane(step.lane)
+        return NewDelivery(
+            id=self._ids.delivery(),
+            rule=step.rule,
+            step=step.digest,
+            lane=lane,
+            destination=step.label,
+            token=self._dispatcher.reserve(lane),
+        )
+
+    def _begin(self, one: _Routed, answer: Accepted, body: bytes, content_type: str) -> None:
+        if answer.is_duplicate:
+            self._dispatcher.vacate(delivery.token for delivery in one.new.deliveries if delivery.token)
+            return
+        event = one.new.event
+        for delivery, step in zip(one.new.deliveries, one.steps, strict=True):
+            if delivery.token is None:
+                self._dispatcher.queued(delivery.lane)
+                continue
+            self._dispatcher.start(
+                Claimed(
+                    id=delivery.id,
+                    token=delivery.token,
+                    event_id=event.id,
+                    rule=delivery.rule,
+                    step=delivery.step,
+                    lane=delivery.lane,
+                    destination=delivery.destination,
+                    attempts=0,
+                    created_at=event.received_at,
+                ),
+                event=event,
+                body=body,
+                content_type=content_type,
+                is_split=one.new.pointer is not None,
+                step=step,
+            )

@@ -1,0 +1,75 @@
+"""Find and read rule files: regular, of a sane size, UTF-8, and nothing that a link pulls in from elsewhere."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from hookline.rules import Place, Problem, RulesError
+
+#: Ten thousand rules are about 3.5 MB.
+MAX_FILE_BYTES = 16 << 20
+_SUFFIXES = (".yaml", ".yml")
+
+
+def rule_files(paths: Sequence[Path]) -> list[Path]:
+    """List the rule files of `rules:`, a folder's sorted by name; `*.test.yaml` are tests, and hidden files nothing."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(
+                entry
+                for entry in path.iterdir()
+                if entry.suffix in _SUFFIXES and not entry.stem.endswith(".test") and not entry.name.startswith(".")
+            )
+        else:
+            found.append(path)
+    return found
+
+
+def read_rule_texts(paths: Sequence[Path], *, relative_to: Path) -> dict[str, str]:
+    """Return the text of each rule file by its name as people write it, relative to the configuration's folder.
+
+    Raises `RulesError` naming every file that cannot be read, and why.
+    """
+    texts: dict[str, str] = {}
+    problems = [
+        _problem(_shown(path, relative_to), "does not exist", f"create {path}, or mend `rules:`")
+        for path in paths
+        if not path.exists()
+    ]
+    for path in rule_files([path for path in paths if path.exists()]):
+        name = _shown(path, relative_to)
+        try:
+            texts[name] = _read(path, folders=[folder.resolve() for folder in paths])
+        except UnicodeDecodeError as error:
+            problems.append(_problem(name, f"is not UTF-8 (byte {error.start})", "save it as UTF-8"))
+        except ValueError as error:
+            problems.append(_problem(name, str(error), None))
+        except OSError as error:
+            problems.append(_problem(name, f"cannot be read: {error.strerror}", None))
+    if problems:
+        raise RulesError(problems)
+    return texts
+
+
+def _read(path: Path, *, folders: Sequence[Path]) -> str:
+    target = path.resolve()
+    if not any(target == folder or folder in target.parents for folder in folders):
+        raise ValueError(f"is a link out of the rules folder, to {target}")
+    facts = target.stat()
+    # A FIFO would block the daemon for ever, and /dev/zero never ends.
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError("is not a regular file")
+    if facts.st_size > MAX_FILE_BYTES:
+        raise ValueError(f"has {facts.st_size} bytes, more than {MAX_FILE_BYTES}: split it")
+    return target.read_text(encoding="utf-8")
+
+
+def _shown(path: Path, relative_to: Path) -> str:
+    return str(path.relative_to(relative_to)) if path.is_relative_to(relative_to) else str(path)
+
+
+def _problem(name: str, message: str, hint: str | None) -> Problem:
+    return Problem(place=Place(name, 1), path="", message=message, hint=hint)

@@ -1,0 +1,5 @@
+"""Which Hookline this is."""
+
+from importlib.metadata import version
+
+VERSION = version("hookline")

@@ -1,0 +1,239 @@
+"""Match and accept: what is stored, what is started, and what happens when the store says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+
+from hookline.daemon.ids import Ids
+from hookline.daemon.intake import Intake
+from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent
+from hookline.daemon.store.changes import Accept, Accepted, Lane, Token
+from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.port import DeliveryFilter, StoreError
+from hookline.rules import RuleSet, World, load_rules
+from hookline.rules.world import NoLookup
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 5, 18, 12, tzinfo=UTC)
+RULES = """
+rules:
+  - {name: paid, on: invoice.paid, when: {$.total: {gte: 1000}}, do: [erp, log: {message: "in place"}]}
+fallback:
+  - do: mail
+"""
+
+
+class Slots:
+    """Stands where the dispatcher does, and remembers what it was told."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        self.reserved: dict[Token, Lane] = {}
+        self.full: set[str] = set()
+        self.started: list[Any] = []
+        self.given_back: list[Token] = []
+        self.queues: list[Lane] = []
+
+    def reserve(self, lane: Lane) -> Token | None:
+        if lane in self.full:
+            return None
+        token = Token(self._ids.token())
+        self.reserved[token] = lane
+        return token
+
+    def start(self, claimed: Any, **material: Any) -> None:
+        del self.reserved[claimed.token]
+        self.started.append((claimed, material))
+
+    def vacate(self, tokens: Iterable[Token]) -> None:
+        for token in tokens:
+            del self.reserved[token]
+
+    def give_back(self, tokens: Mapping[Any, Token]) -> None:
+        for token in tokens.values():
+            del self.reserved[token]
+            self.given_back.append(token)
+
+    def queued(self, lane: Lane) -> None:
+        self.queues.append(lane)
+
+
+class Commit:
+    """Stands where the group commit does: straight to the store, unless told otherwise."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.fails = False
+        self.hangs: asyncio.Event | None = None
+
+    async def submit(self, change: Any) -> Any:
+        if self.hangs is not None:
+            await self.hangs.wait()
+        answers = await self._store.write([change])
+        if self.fails:
+            raise StoreError("no answer from the disk")
+        return answers[0]
+
+
+class FromShop:
+    name = "shop"
+    dedupe_window = timedelta(days=90)
+    credential_headers = frozenset({"x-signature"})
+    credential_query = frozenset({"token"})
+
+
+class House:
+    """An intake with what stands around it."""
+
+    def __init__(self) -> None:
+        ids = Ids(lambda: NOW)
+        self.store = MemoryStore(clock=lambda: NOW, ids=ids)
+        self.slots = Slots(ids)
+        self.commit = Commit(self.store)
+        world = World(
+            sources={"shop": None},
+            destinations={"erp": "forward", "mail": "email"},
+            actions={"forward", "email", "log"},
+            lookup=NoLookup(),
+            version="1",
+        )
+        self.rules: Any = load_rules({"rules.yaml": RULES}, world)
+        self.intake = Intake(
+            rules=lambda: self.rules,
+            dispatcher=self.slots,  # type: ignore[arg-type] # what of the dispatcher an intake uses
+            commit=self.commit,  # type: ignore[arg-type]
+            ids=ids,
+            log=structlog.get_logger(),
+        )
+
+    async def accept(self, *keys: str, total: int = 5000, kind: str = "invoice.paid") -> tuple[Accepted, ...]:
+        request = IncomingRequest(
+            method="POST", subpath="", url=None, client_ip="192.0.2.1", body=b"{}", received_at=NOW,
+            headers=[("content-type", "application/json"), ("x-signature", "s3cret"), ("x-a", "1"), ("x-a", "2")],
+            query=[("token", "s3cret"), ("page", "1"), ("page", "2")],
+        )  # fmt: skip
+        events = tuple(
+            NormalizedEvent(
+                type=kind, sender_id=key, key=key, tenant=None, occurred_at=None, payload={"total": total},
+                envelope=None, pointer=("events", position) if len(keys) > 1 else None,
+            )
+            for position, key in enumerate(keys)
+        )  # fmt: skip
+        return await self.intake.accept(FromShop(), request, events)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def house() -> House:
+    made = House()
+    await made.store.open()
+    return made
+
+
+async def test_an_event_is_stored_with_all_that_its_rules_ask_for_and_begun_at_once(house: House) -> None:
+    (answer,) = await house.accept("k1")
+    assert not answer.is_duplicate
+    reader = house.store.reader()
+    stored = await reader.event(answer.event_id)
+    assert stored is not None
+    assert (stored.matched, stored.rules_version, stored.is_unrouted) == (("paid",), house.rules.version, False)
+    deliveries = await reader.deliveries(DeliveryFilter(event_id=answer.event_id), limit=10)
+    assert sorted((one.destination, one.rule) for one in deliveries) == [("erp", "paid"), ("log", "paid")]
+    assert [claimed.destination for claimed, _ in house.slots.started] == ["erp", "log"]
+    assert house.slots.reserved == {}
+    # An action in place has a lane of its own.
+    assert {one.lane.partition(":")[0] for one in deliveries} == {"erp", "step"}
+
+
+async def test_credentials_are_taken_out_before_anything_is_matched_or_stored(house: House) -> None:
+    (answer,) = await house.accept("k1")
+    stored = await house.store.reader().event(answer.event_id)
+    assert stored is not None
+    assert stored.event.headers == {"content-type": "application/json", "x-a": "1, 2"}
+    assert stored.event.query == {"page": "1"}
+
+
+async def test_a_duplicate_starts_nothing_and_frees_its_slots(house: House) -> None:
+    (first,) = await house.accept("k1")
+    (again,) = await house.accept("k1")
+    assert again == Accepted(event_id=first.event_id, is_duplicate=True)
+    assert len(house.slots.started) == 2
+    assert house.slots.reserved == {}
+
+
+async def test_of_a_batch_only_the_new_ones_start(house: House) -> None:
+    await house.accept("k1")
+    answers = await house.accept("k1", "k2", "k2")
+    assert [answer.is_duplicate for answer in answers] == [True, False, True]
+    assert len(house.slots.started) == 4
+    assert all(material["is_split"] for _, material in house.slots.started[2:])
+    assert house.slots.reserved == {}
+
+
+async def test_a_full_lane_is_told_that_something_waits(house: House) -> None:
+    house.slots.full.add("erp")
+    await house.accept("k1")
+    assert house.slots.queues == ["erp"]
+    assert [claimed.destination for claimed, _ in house.slots.started] == ["log"]
+
+
+async def test_what_no_rule_matches_goes_to_the_fallback(house: House) -> None:
+    (answer,) = await house.accept("k1", total=1)
+    stored = await house.store.reader().event(answer.event_id)
+    assert stored is not None
+    assert stored.matched == ("",)
+    assert [claimed.destination for claimed, _ in house.slots.started] == ["mail"]
+
+
+async def test_a_fault_in_matching_loses_no_event(house: House) -> None:
+    class Broken:
+        version = "v"
+
+        def match(self, _event: Any) -> RuleSet:
+            raise ZeroDivisionError
+
+    house.rules = Broken()
+    (answer,) = await house.accept("k1")
+    assert await house.store.unrouted(limit=10) == [answer.event_id]
+
+
+async def test_when_the_outcome_is_unknown_claims_are_given_back_and_nothing_starts(house: House) -> None:
+    house.commit.fails = True
+    with pytest.raises(StoreError):
+        await house.accept("k1")
+    assert house.slots.started == []
+    assert len(house.slots.given_back) == 2
+    # The sender comes again: its event was stored after all, and is a duplicate now.
+    house.commit.fails = False
+    (again,) = await house.accept("k1")
+    assert again.is_duplicate
+
+
+async def test_a_cancelled_accept_gives_its_claims_back(house: House) -> None:
+    house.commit.hangs = asyncio.Event()
+    task = asyncio.ensure_future(house.accept("k1"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(house.slots.given_back) == 2
+
+
+async def test_change_holds_what_the_store_needs_to_refuse_later_duplicates(house: House) -> None:
+    seen: list[Accept] = []
+    submit = house.commit.submit
+
+    async def spy(change: Any) -> Any:
+        seen.append(change)
+        return await submit(change)
+
+    house.commit.submit = spy  # type: ignore[method-assign]
+    await house.accept("k1")
+    assert seen[0].dedupe_window == timedelta(days=90)
+    assert seen[0].request.body == b"{}"
