@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from codecs import BOM_UTF8
 from itertools import accumulate
+from math import isinf
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -102,15 +102,18 @@ def _check_shape(body: bytes) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise UnreadableBodyError(f"the key {twice[:40]!a} stands twice in one object")
+        raise UnreadableBodyError(f"the key {_repeated(pairs)[:40]!a} stands twice in one object")
     return found
+
+
+def _repeated(pairs: list[tuple[str, Any]]) -> str:
+    seen: set[str] = set()
+    return next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
 
 
 def _finite(text: str) -> float:
     value = float(text)
-    if math.isinf(value):
+    if isinf(value):
         raise UnreadableBodyError("a number that is too large")
     return value
 

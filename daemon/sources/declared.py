@@ -13,11 +13,11 @@ from typing import Final
 
 from hookline.daemon.sources.body import UnreadableBodyError, media_type, read_body
 from hookline.daemon.sources.declaration import Declaration
-from hookline.daemon.sources.fields import Facts
+from hookline.daemon.sources.places import Facts
 from hookline.daemon.sources.port import Answer, IncomingRequest, NormalizedEvent, RequestRejected
 from hookline.daemon.sources.split import NotSplittableError, Pointer, elements
+from hookline.daemon.sources.stamps import read_time
 from hookline.rules import Json
-from hookline.rules.units import parse_time
 
 #: The type of what was authentic but could not be read.
 UNREADABLE: Final = "unreadable"
@@ -61,13 +61,17 @@ class DeclaredSource:
         return key is not None and self.declaration.verification.verifier.vouches_for(key.headers, key.query)
 
     @cached_property
+    def _path(self) -> bytes:
+        return (self.path_token or "").encode()
+
+    @cached_property
     def _names(self) -> tuple[frozenset[str], frozenset[str]]:
         return self.declaration.fields.headers, self.declaration.fields.query
 
     def verify(self, request: IncomingRequest) -> None:
         """Raise `RequestRejected`: 404 for a wrong path, 401 for anything that does not prove its sender."""
         given = request.subpath.encode("utf-8", "surrogatepass")
-        if not hmac.compare_digest(given, (self.path_token or "").encode()):
+        if not hmac.compare_digest(given, self._path):
             raise RequestRejected("path", 404, "no such source")
         self.declaration.verification.verifier.verify(request)
 
@@ -77,7 +81,7 @@ class DeclaredSource:
         A batch may be empty. Raises `RequestRejected` (415) for multipart alone.
         """
         digest = _Digest(request.body)
-        content_type = next((value for name, value in request.headers if name == "content-type"), "")
+        content_type = _content_type(request)
         if media_type(content_type).startswith("multipart/"):
             raise RequestRejected("body", 415, "multipart is not taken: send JSON")
         try:
@@ -91,11 +95,10 @@ class DeclaredSource:
         seen_headers = _once(request.headers, headers) if headers else {}
         seen_query = _once(request.query, query) if query else {}
         return tuple(
-            self._event(
-                Facts(payload=payload, envelope=document, pointer=pointer, headers=seen_headers, query=seen_query),
-                digest,
-            )
-            for pointer, payload in found
+            [
+                self._event(Facts(payload, document, pointer, seen_headers, seen_query), digest)
+                for pointer, payload in found
+            ]
         )
 
     def _split(self, document: Json) -> list[tuple[Pointer | None, Json]]:
@@ -124,7 +127,7 @@ class DeclaredSource:
             sender_id=_bounded(sender_id),
             key=self._key(facts, digest),
             tenant=_bounded(tenant),
-            occurred_at=parse_time(fields.time.value(facts)) if fields.time else None,
+            occurred_at=read_time(fields.time.value(facts)) if fields.time else None,
             payload=facts.payload,
             envelope=facts.envelope if facts.pointer is not None else None,
             pointer=facts.pointer,
@@ -170,6 +173,13 @@ class _Digest:
             return f"body:{self._whole}"
         # Names are the declaration's, the same for all elements, so the indexes tell them apart.
         return f"body:{self._whole}{''.join(f'[{step}]' for step in pointer if isinstance(step, int))}"
+
+
+def _content_type(request: IncomingRequest) -> str:
+    for name, value in request.headers:
+        if name == "content-type":
+            return value
+    return ""
 
 
 def _once(pairs: Sequence[tuple[str, str]], names: frozenset[str]) -> Mapping[str, str | None]:

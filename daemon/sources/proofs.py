@@ -50,14 +50,16 @@ def only_header(request: IncomingRequest, name: str) -> str | None:
     Raises `RequestRejected` if it stands twice, for the sender's proxy and we might each read another one, and if it is
     not ASCII.
     """
-    found = [value for header, value in request.headers if header == name]
-    if not found:
-        return None
-    if len(found) > 1:
-        raise unsigned(f"there are {len(found)} headers {name}")
-    if not found[0].isascii():
+    found: str | None = None
+    for header, value in request.headers:
+        if header == name:
+            if found is not None:
+                count = sum(header == name for header, _ in request.headers)
+                raise unsigned(f"there are {count} headers {name}")
+            found = value
+    if found is not None and not found.isascii():
         raise unsigned(f"{name} holds characters beyond ASCII")
-    return found[0]
+    return found
 
 
 def unsigned(detail: str) -> RequestRejected:
@@ -196,8 +198,8 @@ class AnyVerifier:
 def decode_base64(text: str) -> bytes | None:
     """Decode standard base64; None for anything that its encoder would not have written just so."""
     try:
-        decoded = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-    except ValueError:  # binascii.Error and UnicodeEncodeError both are
+        decoded = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # also binascii.Error, and what it says of text beyond ASCII
         return None
     # Strict mode still takes stray bits in the last digit: two texts, one value.
-    return decoded if b64encode(decoded).decode() == text else None
+    return decoded if binascii.b2a_base64(decoded, newline=False).decode() == text else None

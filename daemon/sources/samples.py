@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 from hookline.daemon.sources.build import declared_source
 from hookline.daemon.sources.builtin_types import SOURCE_TYPES, SourceType, source_type
 from hookline.daemon.sources.declared import DeclaredSource
-from hookline.daemon.sources.fields import Field, Placeholder, parse_direct
+from hookline.daemon.sources.fields import Field, Placeholder
+from hookline.daemon.sources.places import parse_direct
 from hookline.daemon.sources.port import IncomingRequest, SourceSettings
 from hookline.daemon.sources.proofs import CannotProveError
 from hookline.daemon.sources.split import SplitPath

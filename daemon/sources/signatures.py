@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import binascii
 import hmac
 import re
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from typing import Final, Literal
 
 from cryptography.exceptions import InvalidSignature
@@ -21,13 +24,12 @@ MAX_SIGNATURES = 16
 #: Each of these hashes the whole message; a sender rotates between two keys.
 MAX_PUBLIC_KEY_SIGNATURES = 4
 
-_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
 _SIGNED_HEADER: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 Encoding = Literal["hex", "base64"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Scheme:
     """Where a signature stands, how it is written, and what it is made over."""
 
@@ -58,7 +60,7 @@ class Scheme:
         written = value.split(self.separator) if self.separator else [value]
         if len(written) > MAX_SIGNATURES:
             raise unsigned(f"{self.header} holds more than {MAX_SIGNATURES} signatures")
-        found = [signature for one in written if (signature := self._decode(one)) is not None]
+        found = [signature for signature in map(self._decode, written) if signature is not None]
         if not found:
             expected = " or ".join(repr(prefix) for prefix in self.prefixes if prefix)
             raise unsigned(
@@ -67,13 +69,15 @@ class Scheme:
         return found
 
     def _decode(self, written: str) -> bytes | None:
-        fitting = [prefix for prefix in self.prefixes if written.startswith(prefix)]
-        if not fitting:
-            return None
-        digits = written[len(max(fitting, key=len)) :]
-        if self.encoding == "base64":
-            return decode_base64(digits)
-        return bytes.fromhex(digits) if _HEX.fullmatch(digits) else None
+        for prefix in self._longest_first:
+            if written.startswith(prefix):
+                digits = written[len(prefix) :]
+                return decode_base64(digits) if self.encoding == "base64" else _decode_hex(digits)
+        return None
+
+    @cached_property
+    def _longest_first(self) -> tuple[str, ...]:
+        return tuple(sorted(self.prefixes, key=len, reverse=True))
 
     def encode(self, signature: bytes) -> str:
         """Write a signature as the sender would."""
@@ -82,25 +86,30 @@ class Scheme:
 
     def message(self, request: IncomingRequest, timestamp: str) -> list[bytes]:
         """Return what is signed, in pieces; the body is not copied. Raises `RequestRejected` if a part is missing."""
-        return [part.encode() if isinstance(part, str) else part.read(request, timestamp) for part in self.signed]
+        return [part if isinstance(part, bytes) else part.read(request, timestamp) for part in self._pieces]
 
-    def read_timestamp(self, request: IncomingRequest) -> str:
-        """Return the timestamp as it was signed, "" if the scheme has none."""
-        if self.stamp is None:
-            return ""
-        text = only_header(request, self.stamp.header)
-        if not text:
-            raise unsigned(f"{self.stamp.header} is missing")
-        if self.stamp.read(text) is None:
-            raise unsigned(f"{self.stamp.header} is no timestamp as it should be")
-        return text
+    @cached_property
+    def _pieces(self) -> tuple[bytes | Part, ...]:
+        return tuple(part.encode() if isinstance(part, str) else part for part in self.signed)
 
-    def check_age(self, request: IncomingRequest, timestamp: str) -> None:
-        """Refuse what was signed too long ago, or in the future."""
-        stamped = self.stamp.read(timestamp) if self.stamp else None
-        complaint = self.stamp.complaint(stamped, request.received_at) if self.stamp and stamped else None
-        if complaint:
-            raise RequestRejected("timestamp", 401, complaint)
+
+def _decode_hex(digits: str) -> bytes | None:
+    try:
+        # Not bytes.fromhex(), which skips blanks.
+        return binascii.unhexlify(digits) or None
+    except ValueError:
+        return None
+
+
+def _read_stamp(stamp: Stamp, request: IncomingRequest) -> tuple[str, datetime]:
+    """Return the timestamp as it was signed, and the time that it names."""
+    text = only_header(request, stamp.header)
+    if not text:
+        raise unsigned(f"{stamp.header} is missing")
+    moment = stamp.read(text)
+    if moment is None:
+        raise unsigned(f"{stamp.header} is no timestamp as it should be")
+    return text, moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +159,13 @@ class SignatureVerifier(ABC):
     def verify(self, request: IncomingRequest) -> None:
         """Check the signature, then its age."""
         candidates = self._scheme.candidates(request)
-        timestamp = self._scheme.read_timestamp(request)
+        stamp = self._scheme.stamp
+        timestamp, moment = _read_stamp(stamp, request) if stamp else ("", None)
         if not self._fits(self._scheme.message(request, timestamp), candidates):
             raise unsigned("signature does not match")
-        self._scheme.check_age(request, timestamp)
+        complaint = stamp.complaint(moment, request.received_at) if stamp and moment else None
+        if complaint:
+            raise RequestRejected("timestamp", 401, complaint)
 
     @abstractmethod
     def _fits(self, message: list[bytes], candidates: list[bytes]) -> bool:
@@ -174,8 +186,12 @@ class HmacVerifier(SignatureVerifier):
 
     def _fits(self, message: list[bytes], candidates: list[bytes]) -> bool:
         # One hash a secret, however many signatures there are: they may be the attacker's, with a body of 1 MiB.
-        expected = (self._digest(prepared, message) for prepared in self._prepared)
-        return any(hmac.compare_digest(made, candidate) for made in expected for candidate in candidates)
+        for prepared in self._prepared:
+            made = self._digest(prepared, message)
+            for candidate in candidates:
+                if hmac.compare_digest(made, candidate):
+                    return True
+        return False
 
     @staticmethod
     def _digest(prepared: hmac.HMAC, message: list[bytes]) -> bytes:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.daemon.sources.fields import Facts, compile_field
+from hookline.daemon.sources.fields import compile_field
+from hookline.daemon.sources.places import Facts
 from hookline.daemon.sources.split import NotSplittableError, elements, parse_split
 from hookline.rules import Json
 
@@ -46,6 +47,9 @@ def text(spec: str | tuple[str, ...], payload: Json, **more: object) -> str | No
         ("{$.type}{$.sub?}", {"type": "push"}, "push"),
         ("{$.type}{$.sub?|upper}", {"type": "push", "sub": "x"}, "pushX"),
         ("{$.a?}{$.b?}", {}, None),
+        ("100%{$.a}%s", {"a": "%d"}, "100%%d%s"),
+        ("{$.a}/{$.b}", {"b": "x"}, None),
+        ("{$.a}/{$.b}", {"a": "x"}, None),
         (("$.type", "$.event_type", "untyped"), {"event_type": "ping"}, "ping"),
         (("$.type", "$.event_type", "untyped"), {}, "untyped"),
     ],
@@ -100,6 +104,13 @@ def test_identities_of_different_parts_differ(one: tuple[str, str], other: tuple
     field = compile_field(("{$.a}:{$.b}",), allow_literal=False)
     same = field.identity(facts({"a": one[0], "b": one[1]})) == field.identity(facts({"a": other[0], "b": other[1]}))
     assert same == (one == other)
+
+
+def test_one_part_with_a_separator_encodes_it_and_leaves_the_others() -> None:
+    field = compile_field(("x%:{$.a}:{$.b}",), allow_literal=False)
+    assert field.identity(facts({"a": "A-z_0.9~", "b": 7})) == "x%:A-z_0.9~:7"
+    assert field.identity(facts({"a": "A-z_0.9~", "b": "b:%"})) == "x%:A-z_0.9~:b%3A%25"
+    assert compile_field(("x:{$.a}",), allow_literal=False).identity(facts({"a": "b:c"})) == "x:b:c"
 
 
 def test_a_headers_identity_differs_for_each_element_of_a_batch() -> None:
