@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo
 
 from hookline.plugins import Address, Context, Delivery, PermanentError, computed_options, raise_for_status
 from hookline.plugins.redaction import check_redaction_path, redact
-from hookline.plugins.signing import Signer, signature_headers
+from hookline.plugins.signing import signature_headers, signer_of
 
 # What the connection itself needs, what has an option of its own, and what would let one sender speak as another.
 _REFUSED_HEADERS = {
@@ -39,7 +39,8 @@ class _Body(StrEnum):
     NONE = "none"
 
 
-class Options(BaseModel):
+# Frozen, so that deliveries may share them.
+class Options(BaseModel, frozen=True):
     """What a rule may write under `forward:`."""
 
     url: Annotated[str, Address] = Field(description="Where to send it: https://… or http://…")
@@ -89,7 +90,7 @@ class Options(BaseModel):
     @classmethod
     def _check_secret(cls, secret: SecretStr | list[SecretStr] | None) -> SecretStr | list[SecretStr] | None:
         for text in _texts(secret):
-            Signer(text)
+            signer_of(text)
         return secret
 
     @model_validator(mode="after")

@@ -6,9 +6,11 @@ import json as json_codec
 import re
 import socket
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import anyio.from_thread
+from multidict import CIMultiDict
 from yarl import URL
 
 from hookline.daemon.delivery.addresses import COMPUTED_PORTS, AddressPolicy, IPNetwork, parse_url
@@ -19,15 +21,19 @@ from hookline.plugins import Delivery, Log, PermanentError, Reply
 #: Counts how often an event has passed through a Hookline; every request of ours carries it.
 HOPS_HEADER = "Hookline-Hops"
 MAX_HOPS = 5
+_HOPS_KEY = HOPS_HEADER.lower()
 
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_HOPS = re.compile(r"[0-9]{1,3}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]{0,16384}")
 # They belong to the connection, and two answers to where a request ends are a request smuggled.
 _CONNECTION_HEADERS = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te",
-     "trailer", "transfer-encoding", "upgrade", HOPS_HEADER.lower()}
+     "trailer", "transfer-encoding", "upgrade", _HOPS_KEY}
 )  # fmt: skip
+# A literal host may lie in any network, so all of them share one pool.
+_LITERAL = AddressPolicy(is_literal=True)
 
 
 class AttemptContext:
@@ -96,8 +102,7 @@ class AttemptContext:
         ready[HOPS_HEADER] = str(self._hops + 1)
         if json is not None:
             content = _json_bytes(json)
-            if not any(name.lower() == "content-type" for name in ready):
-                ready["Content-Type"] = "application/json"
+            ready.setdefault("Content-Type", "application/json")
         progress = Progress()
         self._progress.append(progress)
         self.reply = await self._outbound.request(
@@ -125,8 +130,7 @@ class AttemptContext:
         return (name, port) in self._targets or (name, None) in self._targets
 
     def _policy(self, *, is_literal: bool) -> AddressPolicy:
-        # A literal host may lie in any network, so all of them share one pool.
-        return AddressPolicy(is_literal=is_literal, allow_networks=() if is_literal else self._allow_networks)
+        return _LITERAL if is_literal else AddressPolicy(is_literal=False, allow_networks=self._allow_networks)
 
     def _check_port(self, url: URL, *, is_literal: bool) -> None:
         # Elsewhere listen databases and mail servers, which read a request as commands of their own.
@@ -209,24 +213,32 @@ class MaskingLog:
 
 
 def _hops_of(delivery: Delivery) -> int:
-    value = delivery.event.headers.get(HOPS_HEADER.lower(), "")
+    value = delivery.event.headers.get(_HOPS_KEY, "")
     # What is no count is not ours, and no reason to refuse an event.
-    return int(value) if re.fullmatch("[0-9]{1,3}", value, re.ASCII) else 0
+    return int(value) if _HOPS.fullmatch(value) else 0
 
 
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+# The names are those that actions and their options write, again and again.
+@lru_cache(maxsize=256)
+def _refusal_of_name(name: str) -> str | None:
+    if not _HEADER_NAME.fullmatch(name):
+        return f"{name[:50]!a} is not a header name"
+    if name.lower() in _CONNECTION_HEADERS:
+        return f"the header {name} is the connection's own and cannot be set"
+    return None
+
+
+def _checked_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise PermanentError(f"{name[:50]!a} is not a header name")
-        if name.lower() in _CONNECTION_HEADERS:
-            raise PermanentError(f"the header {name} is the connection's own and cannot be set")
+        if refusal := _refusal_of_name(name):
+            raise PermanentError(refusal)
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             raise PermanentError(f"the value of the header {name} holds a line break or a control character")
         try:
             value.encode()
         except UnicodeEncodeError:
             raise PermanentError(f"the value of the header {name} is not text that can be sent") from None
-    return dict(headers)
+    return CIMultiDict(headers)
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class _UnrunnableError(Exception):
         self.is_broken = is_broken
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Prepared:
     """A step's options with all that they were made from."""
 
@@ -62,6 +62,14 @@ class _Prepared:
     action: Action
     destination: Destination | None
     lookup: StepLookup
+    _mask: Mask | None = None
+
+    def mask(self, filled: BaseModel) -> Mask:
+        """Return what hides the secrets of `filled`; it is kept if these options are the same for every event."""
+        mask = self._mask or Mask(self.options.secrets, tuple(credentials_of(filled)))
+        if not self.options.computed:
+            self._mask = mask
+        return mask
 
 
 class LocalRunner:
@@ -150,7 +158,7 @@ class LocalRunner:
             options = self._render(prepared, delivery, step)
         except (TemplateError, OptionsError) as error:
             return ended(Outcome.PERMANENT, Mask(prepared.options.secrets)(str(error)))
-        mask = Mask(prepared.options.secrets, credentials_of(options))
+        mask = prepared.mask(options)
         if self._is_dry_run(step, prepared.destination):
             note = f"dry run: would {prepared.action.name} {shown_options(options, mask)}"
             return ended(Outcome.DELIVERED, note[:MAX_NOTE_CHARACTERS])
@@ -210,7 +218,7 @@ class LocalRunner:
         except _UnrunnableError as error:
             raise ValueError(str(error)) from error
         options = self._render(prepared, delivery, step)
-        return shown_options(options, Mask(prepared.options.secrets, credentials_of(options)))
+        return shown_options(options, prepared.mask(options))
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -273,15 +281,7 @@ class LocalRunner:
             return
         for problem in [problem for problem in found if any(name in problem.message for name in lookup.unset)]:
             del found[problem]
-            found[
-                Problem(
-                    place=problem.place,
-                    path=problem.path,
-                    message=problem.message,
-                    hint=problem.hint,
-                    severity="warning",
-                )
-            ] = None
+            found[replace(problem, severity="warning")] = None
 
 
 def _timed_out(context: AttemptContext) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,7 @@ _SHORTEST_PART = 8
 class Mask:
     """Hides the secrets of one attempt, in the forms that they are written in on their way."""
 
-    def __init__(self, *groups: Iterable[str]) -> None:
+    def __init__(self, *groups: Collection[str]) -> None:
         """Take values of `${NAME}` and of credentials; how they may be written is found out when first needed."""
         self._groups = groups
         self._written: frozenset[str] | None = None

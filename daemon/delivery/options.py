@@ -52,10 +52,11 @@ class PreparedOptions:
         """Render and validate. Raises `TemplateError` and `OptionsError`."""
         if self.computed:
             return self.validate(self.render(variables))
-        # The same for every event: validated once, and each attempt gets a copy of its own.
+        # The same for every event: validated once, and each attempt gets a copy of its own, if it could change it.
         if not self.constant:
             self.constant.append(self.validate(self.render(variables)))
-        return self.constant[0].model_copy()
+        options = self.constant[0]
+        return options if options.model_config.get("frozen") else options.model_copy()
 
     def render(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Fill in the templates. Raises `TemplateError`."""

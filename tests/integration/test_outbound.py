@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from hookline.daemon.delivery.addresses import AddressPolicy
 from hookline.daemon.delivery.outbound import BODY_SECONDS, MAX_ANSWER_BYTES, Outbound, Progress, is_own_address
@@ -297,7 +298,7 @@ def opened(outbound: Outbound | None = None, policy: AddressPolicy | None = None
             return await used.request(
                 "GET",
                 URL(url),
-                headers={},
+                headers=CIMultiDict(),
                 content=None,
                 policy=policy or AddressPolicy(is_literal=True),
                 progress=Progress(),

@@ -271,3 +271,13 @@ def test_nothing_that_follows_a_literal_host_changes_it(host: str, rest: str) ->
     except ValueError:
         return
     assert (url.raw_host, url.port) == target or (url.raw_host or "").lower() == target[0]
+
+
+def test_constant_options_are_shared_only_if_nobody_can_change_them() -> None:
+    class Frozen(BaseModel, frozen=True):
+        sku: str
+
+    frozen, open_ = (prepare(model, {"sku": "SVC-1"}, Names()) for model in (Frozen, Line))
+    assert frozen.fill_in({}) is frozen.fill_in({})
+    open_.fill_in({}).sku = "changed"  # type: ignore[attr-defined]
+    assert open_.fill_in({}) == Line(sku="SVC-1")
