@@ -53,7 +53,8 @@ async def check_rules(
     """Read the rules on disk and check them and every step's options.
 
     `is_offline`: secrets that are not set are warnings. `is_start`: a broken plug-in is no reason not to go live, as
-    its deliveries are held and all others run; otherwise it is one. Raises `RulesError` with everything that is wrong at once.
+    its deliveries are held and all others run; otherwise it is one. Raises `RulesError` with everything that is wrong
+    at once.
     """
     inspection = await runner.inspect()
     if inspection.problems and not is_start:

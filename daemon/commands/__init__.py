@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from pathlib import Path
@@ -38,6 +39,14 @@ class _Lazy(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS:
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
@@ -46,7 +55,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="hookline", prog_name="hookline", message="%(prog)s %(version)s")
 def cli() -> None:
-    r"""Receive webhooks, decide by YAML rules what each one means, and see that it really happens.
+    """Receive webhooks, decide by YAML rules what each one means, and see that it really happens.
 
     \b
     Start:   hookline init
@@ -55,7 +64,7 @@ def cli() -> None:
              hookline explain EVT
 
     Exit codes: 0 fine, 1 findings or failure, 2 usage, 78 bad configuration.
-    """
+    """  # noqa: D301 - click reads the backspace: keep these lines as they are
 
 
 def main() -> None:

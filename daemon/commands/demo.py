@@ -22,7 +22,8 @@ from hookline.daemon.config.settings import Settings
 from hookline.daemon.demo.play import Played, Stage, play, rows, summary
 from hookline.daemon.demo.stand_ins import StandIns, stand_ins
 from hookline.daemon.log import configure_logging
-from hookline.daemon.service import Service, serve_until_told
+from hookline.daemon.process import serve_until_told
+from hookline.daemon.service import Service
 from hookline.daemon.version import VERSION
 
 #: The example's.
@@ -43,7 +44,7 @@ def demo(*, once: bool) -> None:
         import aiosmtpd  # noqa: F401 - asked for early, to say what to do
     except ModuleNotFoundError:
         fail("The demo delivers to a mail server of its own: pip install 'hookline[demo]'")
-    configure_logging(level="warning")
+    configure_logging(level="error")
     with ExitStack() as stack:
         if once:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "demo"

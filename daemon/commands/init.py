@@ -31,7 +31,7 @@ destinations:
 
 _RULES = """\
 # Each event is tried against every rule, in order; each rule that matches acts.
-# After a change: hookline check, then: kill -HUP <the daemon's process id>
+# After a change: hookline check, then: pkill -HUP hookline
 rules:
   - name: large orders
     from: try

@@ -41,7 +41,9 @@ def fail(message: str, code: int = EXIT_FINDINGS) -> NoReturn:
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    # A lone surrogate, which senders may write, has no UTF-8; as an escape it is JSON again.
+    click.echo(text.encode("utf-8", "backslashreplace").decode())
 
 
 def print_problems(problems: Sequence[Problem], texts: Mapping[str, str], *, stream: TextIO) -> None:

@@ -26,7 +26,8 @@ def run(config_path: Path | None, log_level: str) -> None:
 
     Logs go to stderr. Exit code 78 for a bad configuration, or bad rules where none were good before.
     """
-    from hookline.daemon.service import Service, run_service
+    from hookline.daemon.process import run_service
+    from hookline.daemon.service import Service
 
     settings = open_settings(config_path)
     configure_logging(level=log_level)

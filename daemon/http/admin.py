@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from hookline.daemon.replay import ReplayRequest, ReplayRequestError
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
+from hookline.daemon.store.port import StoreError
 from hookline.rules import Json, RulesError
 
 #: Requests to the admin API are small.
@@ -75,6 +76,7 @@ def admin_application(
     _add_health(app, operations, registry)
     _add_operations(app, operations)
     app.register_error_handler(ProblemError, _problem_error)
+    app.register_error_handler(StoreError, _store_error)
     app.register_error_handler(HTTPException, _http_error)
     return app
 
@@ -149,6 +151,10 @@ async def _json() -> Json:
 
 async def _problem_error(error: ProblemError) -> tuple[Response, int]:
     return _problem(error.status, error.title, error.detail)
+
+
+async def _store_error(error: StoreError) -> tuple[Response, int]:
+    return _problem(503, "The store cannot do it now", str(error))
 
 
 async def _http_error(error: HTTPException) -> tuple[Response, int]:

@@ -140,6 +140,11 @@ class Daemon:
             env=os.environ | {"NO_COLOR": "1"}, check=False,
         )  # fmt: skip
 
+    def run_bytes(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*self.command, *arguments], cwd=self.folder, capture_output=True, timeout=60, check=False
+        )
+
     def log(self) -> str:
         return (self.folder / "log").read_text()
 

@@ -34,12 +34,12 @@ def test_every_operator_is_documented() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    broken = []
-    for name, text in DOCS.items():
-        folder = ROOT if name == "README.md" else ROOT / "docs"
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-            if not (folder / target).exists():
-                broken.append(f"{name}: {target}")
+    broken = [
+        f"{name}: {target}"
+        for name, text in DOCS.items()
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text)
+        if not ((ROOT if name == "README.md" else ROOT / "docs") / target).exists()
+    ]
     assert broken == []
 
 
