@@ -196,7 +196,7 @@ class SqliteStore:
         return reader
 
     def _moment(self) -> Moment:
-        return Moment(at=self._clock(), accept_lease=self._accept_lease)
+        return Moment.of(self._clock(), accept_lease=self._accept_lease)
 
     async def _run(self, work: Callable[[SqliteWriter], T]) -> T:
         """Run work on the writing connection's thread, to its end even if the caller is cancelled."""

@@ -34,10 +34,19 @@ _PENDING, _RUNNING = 0, 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """When a transaction happens, and how long a claim made inside an accept lasts."""
+    """When a transaction happens, written as its rows hold it."""
 
     at: datetime
-    accept_lease: timedelta
+    #: The same in microseconds.
+    now: int
+    #: When claims that are made inside an accept end, in microseconds.
+    lease_until: int
+
+    @classmethod
+    def of(cls, at: datetime, *, accept_lease: timedelta) -> Moment:
+        """Write the times once for all rows of the transaction."""
+        now = micros(at)
+        return cls(at=at, now=now, lease_until=now + length(accept_lease))
 
 
 @dataclass(slots=True)
@@ -174,10 +183,9 @@ def _collect(  # noqa: PLR0913, PLR0917 - one row's ingredients; a class around 
 def delivery_row(new: NewDelivery, number: int, event: int, names: Names, moment: Moment) -> Row:
     """Return the columns of a new delivery: pending, or running if its lane had room."""
     step_id, lane_id = names.step(new)
-    now = micros(moment.at)
     if new.token is None:
-        return (number, event, step_id, lane_id, _PENDING, now, None, None, None)
-    return (number, event, step_id, lane_id, _RUNNING, now, new.token, now + length(moment.accept_lease), None)
+        return (number, event, step_id, lane_id, _PENDING, moment.now, None, None, None)
+    return (number, event, step_id, lane_id, _RUNNING, moment.now, new.token, moment.lease_until, None)
 
 
 def insert_deliveries(connection: sqlite3.Connection, rows: Sequence[Row], counters: Counter[str]) -> None:

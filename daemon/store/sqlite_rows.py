@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from hookline.daemon.ids import decode, encode, made_at
@@ -118,7 +119,10 @@ def content_number(new: NewEvent, body_digest: bytes) -> int:
 
 def json_object(value: Mapping[str, str]) -> str:
     """Write headers or a query."""
-    return json.dumps(dict(value)) if value else "{}"
+    if not value:
+        return "{}"
+    # What `json.dumps` writes; it makes a new encoder for each call, which takes longer than the writing.
+    return "{" + ", ".join([f"{quoted(name)}: {quoted(text)}" for name, text in value.items()]) + "}"
 
 
 # The same few rules match again and again.

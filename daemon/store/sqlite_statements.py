@@ -15,8 +15,10 @@ Row: TypeAlias = "tuple[Any, ...]"
 _HEADER = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _GROUP = re.compile(r"\(\?(?:, \?)*\)")
-# Few sizes, so that each is compiled once and stays in the connection's cache.
-_SIZES = (128, 32, 8, 2, 1)
+# Up to so many rows have a statement of exactly their number: each statement more is a round of the interpreter's lock.
+_MOST_EXACT = 32
+# Longer batches are cut into these. Every size that is used stays compiled in the connection's cache.
+_SIZES = (128, _MOST_EXACT)
 
 
 @cache
@@ -52,7 +54,7 @@ def select_many(connection: sqlite3.Connection, sql: str, rows: Sequence[Row]) -
 
 def _chunks(sql: str, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any]]]:
     start = 0
-    for size in _SIZES:
-        while len(rows) - start >= size:
-            yield for_rows(sql, size), list(chain.from_iterable(rows[start : start + size]))
-            start += size
+    while left := len(rows) - start:
+        size = left if left <= _MOST_EXACT else next(size for size in _SIZES if size <= left)
+        yield for_rows(sql, size), list(chain.from_iterable(rows[start : start + size]))
+        start += size

@@ -37,7 +37,6 @@ from hookline.daemon.store.sqlite_rows import (
     delivery_number,
     json_or_null,
     length,
-    micros,
     number_or_none,
 )
 from hookline.daemon.store.sqlite_statements import Row, run_many, select_many, statements
@@ -176,7 +175,6 @@ class SqliteWriter:
             for (found,) in select_many(self.connection, _SQL["running"], asked)
             for number, token, position in json.loads(found)
         }
-        now = micros(moment.at)
         ended: list[Row] = []
         attempts: list[Row] = []
         answers: list[Answer] = []
@@ -189,7 +187,7 @@ class SqliteWriter:
                 continue
             # Taken out: a second result with the same token comes too late.
             del running[number]
-            state, due_at = NUMBER_OF_STATE[change.state], now + length(change.due_in)
+            state, due_at = NUMBER_OF_STATE[change.state], moment.now + length(change.due_in)
             ended.append((number, state, due_at, 0 if change.attempt is None else 1, 0))
             if change.attempt is not None:
                 attempts.append((number, position, *attempt_columns(change.attempt)))
@@ -230,7 +228,7 @@ class SqliteWriter:
             return None
         new = delivery_number(change.new_id)
         if not select_many(self.connection, _SQL["known_deliveries"], [(new,)]):
-            insert_deliveries(self.connection, [(new, *found, _PENDING, micros(moment.at), None, None, old)], counters)
+            insert_deliveries(self.connection, [(new, *found, _PENDING, moment.now, None, None, old)], counters)
         return change.new_id
 
     def _cancel(self, change: Cancel, counters: Counter[str]) -> bool:
@@ -243,14 +241,13 @@ class SqliteWriter:
         return False
 
     def _reject(self, change: Reject, moment: Moment, counters: Counter[str]) -> None:
-        now = micros(moment.at)
         detail = bound(change.detail[:_MAX_DETAIL])
         row = (
             bound(change.source),
             change.reason,
-            now // _HOUR,
-            now,
-            now,
+            moment.now // _HOUR,
+            moment.now,
+            moment.now,
             change.count,
             detail,
             bound(change.client_ip),
@@ -270,4 +267,4 @@ class SqliteWriter:
             number = self.names.rule_set(version)
             last = self.connection.execute(_SQL["live_rule_set"]).fetchone()
             if last != (number,):
-                self.connection.execute(_SQL["insert_went_live"], (number, micros(moment.at)))
+                self.connection.execute(_SQL["insert_went_live"], (number, moment.now))

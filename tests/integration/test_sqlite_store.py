@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import random
 import re
@@ -37,6 +38,7 @@ from hookline.daemon.store.port import DeliveryFilter, EventFilter, StoreError
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.daemon.store.sqlite_file import FileLock, has_wal_reset_bug, store_error
 from hookline.daemon.store.sqlite_reader import SqliteReader
+from hookline.daemon.store.sqlite_rows import json_object
 from hookline.daemon.store.sqlite_statements import for_rows, statements
 from hookline.rules import Event, EventId
 
@@ -506,11 +508,32 @@ async def test_a_body_comes_back_byte_for_byte_with_its_digest(store: SqliteStor
 
 async def test_batches_of_any_size_are_whole(store: SqliteStore, ids: Ids) -> None:
     total = 0
-    for size in (1, 2, 3, 7, 8, 9, 31, 33, 127, 128, 129, 300):
+    for size in (1, 2, 3, 7, 8, 9, 31, 32, 33, 64, 127, 128, 129, 161, 300):
         changes = [accept(ids, f"{size}-{number}", deliveries=number % 3) for number in range(size)]
         assert await store.write(changes) == [(Accepted(event_id=change.events[0].event.id),) for change in changes]
         total += size
     assert (await store.reader().counts())["events"] == total
+
+
+async def test_a_batch_costs_one_statement_for_each_table(store: SqliteStore, ids: Ids) -> None:
+    await store.write([accept(ids, "the names are known", deliveries=1)])
+    seen: list[str] = []
+    assert store._connection is not None
+    await store._connection.set_trace_callback(seen.append)
+    expected = [
+        "BEGIN",
+        *(f"INSERT INTO {table}" for table in ("dedupe", "requests", "events", "deliveries", "counters")),
+        "COMMIT",
+    ]
+    for size in (1, 20, 32):
+        seen.clear()
+        await store.write([accept(ids, f"{size}-{number}", deliveries=1) for number in range(size)])
+        assert [re.sub(r"^(INSERT INTO \w+|\w+).*", r"\1", sql, flags=re.DOTALL) for sql in seen] == expected, size
+
+
+@pytest.mark.parametrize("headers", [{}, {"a": "b"}, {"x-q": '"\\\x00\n', "x-é": "\xff", "☃": "\ud800\U0001f600"}])
+def test_headers_are_written_as_json_dumps_would(headers: dict[str, str]) -> None:
+    assert json_object(headers) == json.dumps(headers)
 
 
 async def test_a_long_prune_goes_by_thousands(store: SqliteStore, ids: Ids, clock: Clock) -> None:
