@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +16,7 @@ _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _TO_DIGITS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _LETTERS = frozenset(_ALPHABET)
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+_SECONDS_A_DAY = 86_400
 _LENGTH = 13
 _CHANCE_BITS = 21
 
@@ -44,7 +45,9 @@ def decode(prefix: str, text: str) -> int:
 
 def lowest_at(moment: datetime) -> int:
     """Return the lowest number that an id made at `moment` can have: ids are filtered by time with it."""
-    return max(0, (moment - _EPOCH) // timedelta(milliseconds=1)) << _CHANCE_BITS
+    since = moment - _EPOCH
+    milliseconds = (since.days * _SECONDS_A_DAY + since.seconds) * 1000 + since.microseconds // 1000
+    return max(0, milliseconds) << _CHANCE_BITS
 
 
 def made_at(number: int) -> datetime:
@@ -58,11 +61,14 @@ class Ids:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         """`clock` returns the time, aware."""
         self._clock = clock
+        # Seeded by the system once: to ask it for every id costs more than the rest of the id. Nobody has to be unable
+        # to guess an id.
+        self._chance = random.Random()  # noqa: S311
         self._last = 0
 
     def _next(self) -> int:
         # Chance in the low bits keeps two processes apart; the high one of them is left free to count up in.
-        fresh = lowest_at(self._clock()) | secrets.randbits(_CHANCE_BITS - 1)
+        fresh = lowest_at(self._clock()) | self._chance.getrandbits(_CHANCE_BITS - 1)
         self._last = max(self._last + 1, fresh)
         return self._last
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hookline.daemon.delivery.dispatcher import Dispatcher
@@ -43,17 +45,19 @@ class Intake:
         self._ids = ids
         self._log = log
 
-    async def accept(
+    def accept(
         self, source: Source, request: IncomingRequest, events: tuple[NormalizedEvent, ...]
-    ) -> tuple[Accepted, ...]:
-        """Return once every event of the request is stored and fsynced, or known already.
+    ) -> asyncio.Future[tuple[Accepted, ...]]:
+        """Give the request's events to the next transaction, and return what will be their answers, in order.
 
-        Raises `StoreError`: then nothing may be acknowledged, and whether it was stored is unknown.
+        They are there once every event is stored and fsynced, or known already, and its deliveries have begun; that
+        happens whether anybody still waits or not. It fails with `StoreError`: then nothing may be acknowledged, and
+        whether it was stored is unknown. To cancel it is to say the same.
         """
         rules = self._rules()
         headers, query = without_credentials(request, source)
         content_type = headers.get("content-type", "")
-        routed = tuple(
+        routed = [
             self._route(
                 Event(
                     id=self._ids.event(),
@@ -74,7 +78,7 @@ class Intake:
                 rules,
             )
             for normalized in events
-        )
+        ]
         change = Accept(
             request=Request(
                 body=request.body,
@@ -83,21 +87,26 @@ class Intake:
                 query=query,
                 client_ip=request.client_ip,
             ),
-            events=tuple(one.new for one in routed),
+            events=tuple([one.new for one in routed]),
             dedupe_window=source.dedupe_window,
         )
-        try:
-            answers = await self._commit.submit(change)
-        except BaseException:
-            # Cancelled or failed: it may have been committed all the same, with these claims in it.
+        answers = self._commit.enqueue(change)
+        # Not a task that waits: what follows the commit must happen once, whatever becomes of who asked.
+        answers.add_done_callback(partial(self._conclude, routed, request.body, content_type))
+        return answers
+
+    def _conclude(
+        self, routed: list[_Routed], body: bytes, content_type: str, answers: asyncio.Future[tuple[Accepted, ...]]
+    ) -> None:
+        """Begin what was stored, or give its claims back."""
+        if answers.cancelled() or answers.exception() is not None:
+            # It may have been committed all the same, with these claims in it.
             self._dispatcher.give_back(
                 {delivery.id: delivery.token for one in routed for delivery in one.new.deliveries if delivery.token}
             )
-            raise
-        assert isinstance(answers, tuple)  # noqa: S101 - an `Accept` is answered so, by the store's contract
-        for one, answer in zip(routed, answers, strict=True):
-            self._begin(one, answer, request.body, content_type)
-        return answers
+            return
+        for one, answer in zip(routed, answers.result(), strict=True):
+            self._begin(one, answer, body, content_type)
 
     def _route(self, event: Event, pointer: tuple[str | int, ...] | None, rules: RuleSet) -> _Routed:
         try:
@@ -107,14 +116,14 @@ class Intake:
             # event, which is stored unrouted, shown, and routed again when the rules change.
             self._log.exception("event.unrouted", event_id=event.id, source=event.source, event_type=event.type)
             return _Routed(NewEvent(event=event, pointer=pointer, rules_version=rules.version, is_unrouted=True), ())
-        steps = tuple(step for match in routing.matches for step in match.steps)
+        steps = routing.steps
         return _Routed(
             NewEvent(
                 event=event,
                 pointer=pointer,
                 rules_version=rules.version,
-                matched=tuple(match.rule for match in routing.matches),
-                deliveries=tuple(self._new_delivery(step) for step in steps),
+                matched=tuple([match.rule for match in routing.matches]),
+                deliveries=tuple([self._new_delivery(step) for step in steps]),
             ),
             steps,
         )

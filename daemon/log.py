@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
     for code in (0x2028, 0x2029, *range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 _LONGEST_FIELD = 2_000
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 # syslog(3): what journald takes a line's priority from when it stands in front as `<3>`.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
@@ -24,6 +26,9 @@ def printable(text: str) -> str:
     """Escape control characters and lone surrogates, and cut what is too long for a log line."""
     if len(text) > _LONGEST_FIELD:
         text = f"{text[:_LONGEST_FIELD]}… ({len(text)} characters)"
+    if text.isprintable():
+        # Most text: all that is escaped is what Python does not call printable.
+        return text
     return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -39,6 +44,10 @@ def _escape(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Map
 
 def _prefix_priority(_logger: Any, method: str, line: Any) -> Any:
     return f"<{_PRIORITIES.get(method, 6)}>{line}"
+
+
+def _render_json(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> str:
+    return _JSON.encode(fields)
 
 
 def configure_logging(*, level: str = "info", stream: TextIO | None = None) -> None:
@@ -58,7 +67,7 @@ def configure_logging(*, level: str = "info", stream: TextIO | None = None) -> N
     if out.isatty():
         render: list[Any] = [structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)]
     else:
-        render = [structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
+        render = [_render_json]
         if "JOURNAL_STREAM" in os.environ:
             render.append(_prefix_priority)
     structlog.configure(
@@ -83,5 +92,9 @@ def configure_logging(*, level: str = "info", stream: TextIO | None = None) -> N
 
 
 def get_logger() -> Any:
-    """Return the logger that `configure_logging` set up."""
-    return structlog.get_logger()
+    """Return the logger that `configure_logging` set up; call it after that.
+
+    It is bound here: structlog's own `get_logger` returns a proxy that binds anew for each line, also for those that
+    are filtered out.
+    """
+    return structlog.get_logger().bind()

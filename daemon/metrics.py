@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from hookline.daemon.delivery.runner import Inspection, Result, Runner
+from hookline.daemon.store.changes import Outcome
 from hookline.daemon.version import VERSION
+from hookline.plugins import Delivery
+from hookline.rules import Problem, Step
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 
@@ -57,3 +65,38 @@ class Metrics:
     def delivered(self, destination: str, seconds: float) -> None:
         """Count a delivery that succeeded, `seconds` after its event was received."""
         self._delivery.labels(destination).observe(seconds)
+
+
+class MeasuredRunner:
+    """A runner that counts what another one runs."""
+
+    def __init__(self, runner: Runner, metrics: Metrics, clock: Callable[[], datetime]) -> None:
+        """Stand in front of `runner`."""
+        self._runner = runner
+        self._metrics = metrics
+        self._clock = clock
+
+    async def inspect(self) -> Inspection:
+        """Do as the runner does."""
+        return await self._runner.inspect()
+
+    async def validate(self, steps: Sequence[Step]) -> Sequence[Problem]:
+        """Do as the runner does."""
+        return await self._runner.validate(steps)
+
+    async def run(self, delivery: Delivery, step: Step, *, limit: timedelta) -> Result:
+        """Run, and count how it ended."""
+        result = await self._runner.run(delivery, step, limit=limit)
+        self._metrics.attempted(delivery.destination, result.outcome, result.duration.total_seconds())
+        if result.outcome is Outcome.DELIVERED:
+            waited = self._clock() - delivery.event.received_at
+            self._metrics.delivered(delivery.destination, max(0.0, waited.total_seconds()))
+        return result
+
+    async def render(self, delivery: Delivery, step: Step) -> Mapping[str, Any]:
+        """Do as the runner does."""
+        return await self._runner.render(delivery, step)
+
+    async def close(self) -> None:
+        """Do as the runner does."""
+        await self._runner.close()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import random
-import signal
 import socket
-import sys
-import threading
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,19 +14,19 @@ from typing import Any
 import anyio
 
 from hookline.daemon.admin_token import ensure_admin_token
-from hookline.daemon.config.settings import Address, Settings
+from hookline.daemon.config.settings import DEFAULT_CONCURRENCY, Address, Settings
 from hookline.daemon.delivery.dispatcher import Dispatcher
 from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.delivery.policy import LanePolicy
 from hookline.daemon.http.admin import Operations, admin_application, public_application
-from hookline.daemon.http.listening import ListenError, bind
+from hookline.daemon.http.listening import bind
 from hookline.daemon.http.receiver import Receiver, ReceiverSettings
 from hookline.daemon.http.server import Listener, serve
 from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
 from hookline.daemon.live_rules import LiveRules
 from hookline.daemon.log import get_logger
-from hookline.daemon.metrics import Metrics
+from hookline.daemon.metrics import MeasuredRunner, Metrics
 from hookline.daemon.rejections import Rejections
 from hookline.daemon.replay import Replayer
 from hookline.daemon.secrets import Secrets
@@ -40,11 +36,10 @@ from hookline.daemon.store.changes import Lane
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite_file import has_wal_reset_bug
 from hookline.daemon.version import VERSION
 from hookline.rules import RulesError
 
-#: The longest that stopping may take; past it the process ends as it is, which loses nothing.
-LONGEST_STOP = timedelta(seconds=35)
 #: How long running attempts may go on after the listeners closed.
 DRAIN = timedelta(seconds=20)
 #: How long open requests may go on after the listeners closed.
@@ -52,8 +47,9 @@ REQUEST_GRACE = timedelta(seconds=5)
 #: How often what is too old is removed, in small batches.
 PRUNE_EVERY = timedelta(minutes=5)
 PRUNE_BATCH = 500
+_WAL_RESET_STEP = "let no other program write to the store while the daemon runs; 3.51.3 or newer mends it"
 #: Of an action in place, which has no configuration of its own.
-DEFAULT_CONCURRENCY = 8
+_IN_PLACE = LanePolicy(concurrency=DEFAULT_CONCURRENCY)
 
 
 def utc_now() -> datetime:
@@ -74,7 +70,7 @@ class Service:
         secrets = Secrets(environ, folder=settings.path.parent)
         self.store = SqliteStore(settings.store, clock=utc_now, ids=ids)
         self.commit = GroupCommit(self.store)
-        self.runner = LocalRunner(settings, secrets, listeners=self._listeners)
+        self.runner = MeasuredRunner(LocalRunner(settings, secrets, listeners=self._listeners), self.metrics, utc_now)
         self.rules = LiveRules(settings=settings, secrets=secrets, runner=self.runner, store=self.store, log=self.log)
         self.dispatcher = Dispatcher(
             store=self.store,
@@ -92,6 +88,10 @@ class Service:
         self.sources = {
             name: build_source(source, batch_limit=settings.limits.batch, dedupe_window=settings.retention.dedupe)
             for name, source in settings.sources.items()
+        }
+        self._policies = {
+            name: LanePolicy(concurrency=destination.concurrency, modifiers=destination.modifiers)
+            for name, destination in settings.destinations.items()
         }
         self._ids = ids
         self._stop = anyio.Event()
@@ -115,7 +115,8 @@ class Service:
                 await tasks.start(self.dispatcher.run)
                 tasks.start_soon(self._write_rejections)
                 tasks.start_soon(self._prune)
-                await self._route_unrouted()
+                tasks.start_soon(self._route_unrouted_quietly)
+                self._warn()
                 self._is_ready = True
                 self.log.info("started", version=VERSION, listen=[str(address) for address in self.addresses])
                 self.started.set()
@@ -194,6 +195,20 @@ class Service:
         await self._route_unrouted()
         return version
 
+    def _warn(self) -> None:
+        """Say at each start what an operator should know and cannot see."""
+        if has_wal_reset_bug():
+            self.log.warning("sqlite.wal_reset_bug", version=sqlite3.sqlite_version, next_step=_WAL_RESET_STEP)
+        for name, source in self.settings.sources.items():
+            if source.options.get("verify") == "none" and "path_token" not in source.options:
+                self.log.warning("source.unverified", source=name, next_step="anybody may send to it: add a path_token")
+
+    async def _route_unrouted_quietly(self) -> None:
+        try:
+            await self._route_unrouted()
+        except StoreError as error:
+            self.log.warning("unrouted.left", why=str(error), next_step="they are routed at the next reload")
+
     async def _route_unrouted(self) -> None:
         reader = self.store.reader()
         try:
@@ -232,10 +247,7 @@ class Service:
         return [(one.host, one.port) for one in self.addresses if one.host is not None and one.port is not None]
 
     def _policy(self, lane: Lane) -> LanePolicy:
-        destination = self.settings.destinations.get(lane)
-        if destination is None:
-            return LanePolicy(concurrency=DEFAULT_CONCURRENCY)
-        return LanePolicy(concurrency=destination.concurrency, modifiers=destination.modifiers)
+        return self._policies.get(lane, _IN_PLACE)
 
     async def reload_quietly(self) -> None:
         """Reload the rules as SIGHUP asks; what is wrong with them is in the log, and the old ones stay."""
@@ -273,54 +285,6 @@ class Service:
             except StoreError as error:
                 self.log.warning("prune.failed", why=str(error))
             await anyio.sleep(PRUNE_EVERY.total_seconds())
-
-
-async def serve_until_told(service: Service) -> None:
-    """Run a service until it stops, or SIGTERM or SIGINT says so; SIGHUP reloads the rules. Raises as `Service.run`."""
-    failure: Exception | None = None
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_obey, service, signals)
-            try:
-                await service.run()
-            except (ListenError, RulesError, StoreError) as error:
-                # Raised again outside: leaving the group would wrap it, and nobody catches a group of one.
-                failure = error
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-
-
-async def _obey(service: Service, signals: AsyncIterator[signal.Signals]) -> None:
-    async for number in signals:
-        if number is signal.SIGHUP:
-            await service.reload_quietly()
-        else:
-            service.stop()
-            _end_in_any_case(service)
-
-
-def _end_in_any_case(service: Service) -> None:
-    """End the process if stopping takes longer than it may: a thread of a plug-in that never returns cannot hold it.
-
-    Everything acknowledged is fsynced already, and what runs is found and tried again by the next start.
-    """
-
-    def end() -> None:
-        time.sleep(LONGEST_STOP.total_seconds())
-        service.log.error("stopped.late", seconds=LONGEST_STOP.total_seconds())
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True, name="stop-watchdog").start()
-
-
-def run_service(service: Service) -> None:
-    """Run a service in this process to its end, on uvloop where it is installed."""
-    # The store's thread asks for the interpreter's lock once a statement, and under load the loop never idles. At the
-    # default of 5 ms a batch of 50 events was seen to take seconds; at this, a third of one.
-    sys.setswitchinterval(0.001)
-    has_uvloop = importlib.util.find_spec("uvloop") is not None
-    anyio.run(serve_until_told, service, backend_options={"use_uvloop": has_uvloop})
 
 
 def _bound(address: Address, listening: socket.socket) -> Address:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from hookline.rules.condition import All, Any, Condition, Named, Not, Test
+from hookline.rules.condition import All, Any, Check, Condition, Named, Not, Test
 from hookline.rules.event import Json
 from hookline.rules.explanation import Explained, explain_test
 from hookline.rules.subject import Subject
@@ -91,11 +91,11 @@ def _ask_test(test: Test, subject: Subject, inner: list[Explained] | None) -> bo
             return False
         if test.convert is not None:
             # None is what a conversion returns for what it cannot read.
-            read = [test.convert(value) for value in values]
+            read = list(map(test.convert, values))
             if test.every is not None and None in read:
                 return False
             values = [value for value in read if value is not None]
-        if any(check.accepts(value, subject) for check in test.absent for value in values):
+        if _one_passes(test.absent, values, subject):
             return False
         if test.every is not None and not _holds_of_every(test.every, values, subject, inner):
             return False
@@ -109,6 +109,11 @@ def _ask_test(test: Test, subject: Subject, inner: list[Explained] | None) -> bo
             if test.where is None or _ask(test.where, subject.inside(value), _room(inner)):
                 return True
     return False
+
+
+# Apart, and not in `_ask_test`: a function around a generator pays for it whenever it is called.
+def _one_passes(checks: tuple[Check, ...], values: list[Json], subject: Subject) -> bool:
+    return any(check.accepts(value, subject) for check in checks for value in values)
 
 
 def _selection_holds(test: Test, values: list[Json], subject: Subject) -> bool:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeAlias
 
 from hookline.rules.evaluate import evaluate, explain
 from hookline.rules.event import Event
@@ -51,6 +52,10 @@ class Routing:
         return tuple(step for match in self.matches for step in match.steps)
 
 
+#: Of `rules` and of `fallback`, what can match one kind of event.
+_Candidates: TypeAlias = tuple[tuple[Rule, ...], tuple[Rule, ...]]
+
+
 def text_hash(text: str) -> str:
     """Return the name under which a text is kept: 32 hexadecimal digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -71,7 +76,7 @@ class RuleSet:
     warnings: tuple[Problem, ...]
     #: Values that conditions were compared with and nobody may see, each with what is shown for it.
     masked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    _kinds: dict[tuple[str, str], tuple[Rule, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _kinds: dict[tuple[str, str], _Candidates] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def version(self) -> str:
@@ -91,12 +96,13 @@ class RuleSet:
 
     def match(self, event: Event) -> Routing:
         """Say what is to be done with an event. Pure and total."""
-        return self._route(event, self._candidates(event.source, event.type), None)
+        rules, fallback = self._candidates(event.source, event.type)
+        return _route(event, rules, fallback, None)
 
     def explain(self, event: Event) -> Explanation:
         """Say of every rule why it matches the event or does not: the same decisions as `match`, with a trace."""
         trace: list[ExplainedRule] = []
-        self._route(event, self.rules, trace)
+        _route(event, self.rules, self.fallback, trace)
         rules = tuple(_masked_rule(rule, self.masked) for rule in trace) if self.masked else tuple(trace)
         return Explanation(event=event, version=self.version, rules=rules)
 
@@ -111,12 +117,15 @@ class RuleSet:
 
         return load_manifest(manifest, get_text, lookup=lookup)
 
-    def _candidates(self, source: str, type_: str) -> Iterable[Rule]:
+    def _candidates(self, source: str, type_: str) -> _Candidates:
         """Return the rules that could match, in order: what `from` and `on` leave, remembered by kind of event."""
         kind = (source, type_)
         found = self._kinds.get(kind)
         if found is None:
-            found = tuple(rule for rule in self._by_type(type_) if rule.is_enabled and rule.admits(source, type_))
+            found = (
+                tuple(rule for rule in self._by_type(type_) if rule.is_enabled and rule.admits(source, type_)),
+                tuple(rule for rule in self.fallback if rule.is_enabled and rule.admits(source, type_)),
+            )
             if len(self._kinds) >= _MAX_KINDS:
                 self._kinds.clear()
             self._kinds[kind] = found
@@ -140,15 +149,17 @@ class RuleSet:
                     exact.setdefault(name, []).append(position)
         return exact, others
 
-    def _route(self, event: Event, rules: Iterable[Rule], trace: list[ExplainedRule] | None) -> Routing:
-        subject = Subject(event)
-        matches = _ask_in_order(rules, subject, trace)
-        is_fallback = all(match.is_aside for match in matches)
-        if is_fallback:
-            matches += _ask_in_order(self.fallback, subject, trace)
-        elif trace is not None:
-            trace += [_unasked(rule, "not tried", "a rule matched") for rule in self.fallback]
-        return Routing(matches=tuple(matches), is_fallback=is_fallback)
+
+def _route(event: Event, rules: Iterable[Rule], fallback: Iterable[Rule], trace: list[ExplainedRule] | None) -> Routing:
+    """Decide; with a trace, of all rules, else of those that `from` and `on` leave."""
+    subject = Subject(event)
+    matches = _ask_in_order(rules, subject, trace)
+    is_fallback = all(match.is_aside for match in matches)
+    if is_fallback:
+        matches += _ask_in_order(fallback, subject, trace)
+    elif trace is not None:
+        trace += [_unasked(rule, "not tried", "a rule matched") for rule in fallback]
+    return Routing(matches=tuple(matches), is_fallback=is_fallback)
 
 
 def _ask_in_order(rules: Iterable[Rule], subject: Subject, trace: list[ExplainedRule] | None) -> list[Match]:
@@ -172,11 +183,17 @@ def _ask_in_order(rules: Iterable[Rule], subject: Subject, trace: list[Explained
 
 
 def _holds(rule: Rule, subject: Subject, trace: list[ExplainedRule] | None) -> bool:
+    if trace is not None:
+        return _holds_and_why(rule, subject, trace)
+    # It was admitted when the candidates were chosen. A generator for `all` would cost as much as a condition.
+    for condition in rule.conditions:  # noqa: SIM110
+        if not evaluate(condition, subject):
+            return False
+    return True
+
+
+def _holds_and_why(rule: Rule, subject: Subject, trace: list[ExplainedRule]) -> bool:
     event = subject.event
-    if trace is None:
-        return rule.admits(event.source, event.type) and all(
-            evaluate(condition, subject) for condition in rule.conditions
-        )
     conditions = tuple(explain(condition, subject) for condition in rule.conditions)
     holds = rule.admits(event.source, event.type) and all(condition.holds for condition in conditions)
     names = (

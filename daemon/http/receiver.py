@@ -7,7 +7,8 @@ not guard it, so it has its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,7 +27,7 @@ from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, Reque
 from hookline.daemon.store.changes import Accepted
 from hookline.daemon.store.port import StoreError
 
-Intake = Callable[[Source, IncomingRequest, tuple[NormalizedEvent, ...]], Coroutine[Any, Any, tuple[Accepted, ...]]]
+Intake = Callable[[Source, IncomingRequest, tuple[NormalizedEvent, ...]], Awaitable[tuple[Accepted, ...]]]
 
 PREFIX: Final = b"/hooks/"
 #: Event types and ids in a log line, and characters of each.
@@ -53,8 +54,8 @@ class _Seen:
 
     source: str
     client_ip: str = ""
-    types: Sequence[str] = ()
-    ids: Sequence[str] = ()
+    events: tuple[NormalizedEvent, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
     outcome: str = ""
     detail: str = ""
 
@@ -80,10 +81,10 @@ class Receiver:
     ) -> None:
         """Take the ports.
 
-        `sources` is asked for each request, so that a reload shows at once. `intake` matches and stores; it is never
-        cancelled, and may raise `StoreError` or `RequestRejected` (429). `on_rejected` gets the source's name ("" if
-        there is no such source: names that senders make up must not become metrics), the refusal, and the sender's
-        address. `monotonic` returns seconds.
+        `sources` is asked for each request, so that a reload shows at once. `intake` matches and stores; what it
+        returns, best a future, is never cancelled, and may raise `StoreError` or `RequestRejected` (429). `on_rejected`
+        gets the source's name ("" if there is no such source: names that senders make up must not become metrics), the
+        refusal, and the sender's address. `monotonic` returns seconds.
         """
         self._app = app
         self._sources = sources
@@ -99,8 +100,9 @@ class Receiver:
         self._store_seconds = settings.store_timeout.total_seconds()
         #: How much of bodies is held at this moment.
         self._in_flight = 0
-        # The loop keeps only weak references to tasks: without these an intake could vanish half done.
-        self._intakes: dict[asyncio.Task[tuple[Accepted, ...]], asyncio.Future[None]] = {}
+        # What is waited for, by whom. The loop keeps only weak references to tasks: without these an intake that is one
+        # could vanish half done.
+        self._intakes: dict[asyncio.Future[tuple[Accepted, ...]], asyncio.Future[None]] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI request."""
@@ -138,20 +140,24 @@ class Receiver:
             self._log.exception("a request could not be taken", source=seen.source, client_ip=seen.client_ip)
             seen.outcome = "fault"
             answer = refused(503, "store", "the event could not be taken now; send it again")
-        self._log.info(
-            "event.received",
-            source=seen.source,
-            types=seen.types,
-            ids=seen.ids,
-            outcome=seen.outcome,
-            status=None if answer is None else answer[0]["status"],
-            milliseconds=round((self._monotonic() - began) * 1000, 2),
-            client_ip=seen.client_ip,
-            detail=seen.detail and _printable(seen.detail),
-        )
+        if self._log.is_enabled_for(logging.INFO):
+            self._note(seen, None if answer is None else answer[0]["status"], self._monotonic() - began)
         if answer is not None:
             await send(answer[0])
             await send(answer[1])
+
+    def _note(self, seen: _Seen, status: int | None, seconds: float) -> None:
+        self._log.info(
+            "event.received",
+            source=seen.source,
+            types=[_printable(event.type) for event in seen.events[:_LOGGED]],
+            ids=[one.event_id for one in seen.accepted[:_LOGGED]],
+            outcome=seen.outcome,
+            status=status,
+            milliseconds=round(seconds * 1000, 2),
+            client_ip=seen.client_ip,
+            detail=seen.detail and _printable(seen.detail),
+        )
 
     async def _answer(self, source: Source | None, subpath: str, scope: Any, receive: Any, seen: _Seen) -> Response:
         """Take a request and say what to answer, also if it is refused. Raises `_GoneError`."""
@@ -191,13 +197,11 @@ class Receiver:
                 if rejected.status == 404:
                     raise no_such_source() from rejected
                 raise
-            events = source.normalize(request)
-            seen.types = [_printable(event.type) for event in events[:_LOGGED]]
-            accepted = await self._store(source, request, events)
+            seen.events = source.normalize(request)
+            seen.accepted = accepted = await self._store(source, request, seen.events)
         finally:
             self._in_flight -= len(body)
-        seen.ids = [one.event_id for one in accepted[:_LOGGED]]
-        duplicates = sum(one.is_duplicate for one in accepted)
+        duplicates = sum([one.is_duplicate for one in accepted])
         seen.outcome = "duplicate" if accepted and duplicates == len(accepted) else "accepted"
         return stored(source.answer, accepted, duplicates)
 
@@ -241,40 +245,40 @@ class Receiver:
         self, source: Source, request: IncomingRequest, events: tuple[NormalizedEvent, ...]
     ) -> tuple[Accepted, ...]:
         """Run the intake to its end, and wait for it as long as a sender should. Raises `RequestRejected`."""
-        # A task of its own, waited for without being cancelled: if the sender hangs up, or we are stopped, between
-        # BEGIN and COMMIT, the events are stored whole all the same, and its retry is a duplicate.
+        # Waited for without being cancelled, as a bare `await` would: if the sender hangs up, or we are stopped,
+        # between BEGIN and COMMIT, the events are stored whole all the same, and its retry is a duplicate.
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._intake(source, request, events))
-        # What asyncio.wait((task,), timeout=...) does, at a third of its price.
-        waiter = self._intakes[task] = loop.create_future()
-        task.add_done_callback(self._intake_ended)
+        intake = asyncio.ensure_future(self._intake(source, request, events))
+        # What asyncio.wait((intake,), timeout=...) does, at a third of its price.
+        waiter = self._intakes[intake] = loop.create_future()
+        intake.add_done_callback(self._intake_ended)
         timer = loop.call_later(self._store_seconds, _wake, waiter)
         try:
             await waiter
         except asyncio.CancelledError:
-            task.add_done_callback(partial(self._note_late, source.name, "cancelled"))
+            intake.add_done_callback(partial(self._note_late, source.name, "cancelled"))
             raise
         finally:
             timer.cancel()
-        if not task.done():
-            task.add_done_callback(partial(self._note_late, source.name, "timeout"))
+        if not intake.done():
+            intake.add_done_callback(partial(self._note_late, source.name, "timeout"))
             raise RequestRejected("store", 503, f"the store took longer than {self._store_seconds:g} s; send it again")
         try:
-            return task.result()
+            return intake.result()
         except StoreError as error:
             self._log.warning("the store refused", source=source.name, cause=_printable(str(error)))
             raise RequestRejected("store", 503, "the store cannot take it now; send it again") from error
 
-    def _intake_ended(self, task: asyncio.Task[tuple[Accepted, ...]]) -> None:
-        _wake(self._intakes.pop(task))
+    def _intake_ended(self, intake: asyncio.Future[tuple[Accepted, ...]]) -> None:
+        _wake(self._intakes.pop(intake))
 
-    def _note_late(self, source: str, why: str, task: asyncio.Task[tuple[Accepted, ...]]) -> None:
+    def _note_late(self, source: str, why: str, intake: asyncio.Future[tuple[Accepted, ...]]) -> None:
         """Say how an intake ended that nobody waits for any more."""
-        if task.cancelled() or task.exception() is not None:
-            cause = "cancelled" if task.cancelled() else _printable(repr(task.exception()))
+        if intake.cancelled() or intake.exception() is not None:
+            cause = "cancelled" if intake.cancelled() else _printable(repr(intake.exception()))
             self._log.warning("event.received", source=source, outcome="late failure", cause=cause, left_by=why)
         else:
-            ids = [one.event_id for one in task.result()[:_LOGGED]]
+            ids = [one.event_id for one in intake.result()[:_LOGGED]]
             self._log.info("event.received", source=source, outcome="stored late", ids=ids, left_by=why)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from datetime import timedelta
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from hookline.daemon.store.changes import (
     Accept,
@@ -28,7 +28,8 @@ _LINGER = timedelta(milliseconds=50)
 
 class _Waiting(NamedTuple):
     change: Change
-    answer: asyncio.Future[Answer]
+    #: Of the kind that belongs to the change.
+    answer: asyncio.Future[Any]
     #: The loop's clock.
     since: float
 
@@ -66,6 +67,16 @@ class GroupCommit:
             return timedelta(0)
         return timedelta(seconds=asyncio.get_running_loop().time() - self._queue[0].since)
 
+    def enqueue(self, change: Accept) -> asyncio.Future[tuple[Accepted, ...]]:
+        """Have the change made in the next batch, and return at once what will be its answer.
+
+        It fails as `submit` does. A plain function, because a task for each event costs more than its place in the
+        queue. Cancelling the future leaves the change to be made.
+        """
+        answer = self._enqueue(self._queue, change)
+        self._wake.set()
+        return answer
+
     @overload
     async def submit(self, change: Accept) -> tuple[Accepted, ...]: ...
     @overload
@@ -80,7 +91,7 @@ class GroupCommit:
         Raises `StoreError`: of kind `refused` if this change cannot be made, else for the whole batch, whose outcome is
         then unknown. A caller that is cancelled or stops waiting leaves the change to be made.
         """
-        answer = self._enqueue(self._queue, change)
+        answer: asyncio.Future[Answer] = self._enqueue(self._queue, change)
         self._wake.set()
         return await answer
 
@@ -94,19 +105,20 @@ class GroupCommit:
     async def submit_soon(self, change: SetLane | Reject) -> None: ...
     async def submit_soon(self, change: Change) -> Answer:
         """Do as `submit`, but wait a little for another batch to ride with: nobody waits for this answer."""
-        answer = self._enqueue(self._patient, change)
+        answer: asyncio.Future[Answer] = self._enqueue(self._patient, change)
         if len(self._patient) >= self._max_batch:
             self._wake.set()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._linger, self._wake.set)
         return await answer
 
-    def _enqueue(self, queue: deque[_Waiting], change: Change) -> asyncio.Future[Answer]:
-        if self._is_closing:
-            raise StoreError("the store is being closed")
+    def _enqueue(self, queue: deque[_Waiting], change: Change) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Answer] = loop.create_future()
-        queue.append(_Waiting(change, answer, loop.time()))
+        answer: asyncio.Future[Any] = loop.create_future()
+        if self._is_closing:
+            answer.set_exception(StoreError("the store is being closed"))
+        else:
+            queue.append(_Waiting(change, answer, loop.time()))
         return answer
 
     async def run(self) -> None:

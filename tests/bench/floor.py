@@ -1,13 +1,19 @@
-"""The machine's own floor: the same server with an ASGI function that reads the body and answers, and does nothing else."""
+"""The machine's own floor: an ASGI function that reads the body and answers, and does nothing else.
+
+Behind our own server, or with `--stock` behind Hypercorn as it comes.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 from datetime import timedelta
 from typing import Any
 
 import anyio
+import hypercorn.asyncio
+from hypercorn.config import Config
 
 from hookline.daemon.config.settings import Address
 from hookline.daemon.http.listening import bind
@@ -45,10 +51,25 @@ async def main() -> None:
                 break
 
 
+async def stock() -> None:
+    """Serve by `hypercorn.asyncio.serve` until SIGTERM; print the port."""
+    config = Config()
+    bound = bind(Address(host="127.0.0.1", port=0))
+    print(bound.getsockname()[1], flush=True)
+    config.bind = [f"fd://{bound.fileno()}"]
+    config.accesslog = None
+    # Its default closes each connection after a thousand requests.
+    config.keep_alive_max_requests = 10**9
+    config.include_server_header = False
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await hypercorn.asyncio.serve(answer, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+
+
 async def serve_until(bound: Any, stop: anyio.Event) -> None:
     """Serve one listener."""
     await serve([Listener(socket=bound, app=answer)], stop=stop, log=get_logger(), grace=timedelta(seconds=1))
 
 
 if __name__ == "__main__":
-    anyio.run(main, backend_options={"use_uvloop": "--uvloop" in sys.argv})
+    anyio.run(stock if "--stock" in sys.argv else main, backend_options={"use_uvloop": True})

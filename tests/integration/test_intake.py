@@ -72,8 +72,13 @@ class Commit:
         self._store = store
         self.fails = False
         self.hangs: asyncio.Event | None = None
+        self.taken: list[Accept] = []
 
-    async def submit(self, change: Any) -> Any:
+    def enqueue(self, change: Accept) -> asyncio.Future[Any]:
+        self.taken.append(change)
+        return asyncio.ensure_future(self._write(change))
+
+    async def _write(self, change: Accept) -> Any:
         if self.hangs is not None:
             await self.hangs.wait()
         answers = await self._store.write([change])
@@ -113,7 +118,10 @@ class House:
             log=structlog.get_logger(),
         )
 
-    async def accept(self, *keys: str, total: int = 5000, kind: str = "invoice.paid") -> tuple[Accepted, ...]:
+    async def accept(self, *keys: str, **said: Any) -> tuple[Accepted, ...]:
+        return await self.begin(*keys, **said)
+
+    def begin(self, *keys: str, total: int = 5000, kind: str = "invoice.paid") -> asyncio.Future[tuple[Accepted, ...]]:
         request = IncomingRequest(
             method="POST", subpath="", url=None, client_ip="192.0.2.1", body=b"{}", received_at=NOW,
             headers=[("content-type", "application/json"), ("x-signature", "s3cret"), ("x-a", "1"), ("x-a", "2")],
@@ -126,7 +134,7 @@ class House:
             )
             for position, key in enumerate(keys)
         )  # fmt: skip
-        return await self.intake.accept(FromShop(), request, events)  # type: ignore[arg-type]
+        return self.intake.accept(FromShop(), request, events)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -223,17 +231,44 @@ async def test_a_cancelled_accept_gives_its_claims_back(house: House) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(house.slots.given_back) == 2
+    assert house.slots.reserved == {}
+
+
+async def test_what_follows_the_commit_happens_though_nobody_waits(house: House) -> None:
+    house.commit.hangs = asyncio.Event()
+    answers = house.begin("k1")
+    # Handed over already: whoever asked may be cancelled on its next line.
+    assert [change.events[0].event.key for change in house.commit.taken] == ["k1"]
+    waiting = asyncio.ensure_future(asyncio.wait([answers]))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    house.commit.hangs.set()
+    await asyncio.wait([answers])
+    assert len(house.slots.started) == 2
+    assert (house.slots.reserved, house.slots.given_back) == ({}, [])
+
+
+async def test_deliveries_have_begun_when_the_answer_is_there(house: House) -> None:
+    begun: list[int] = []
+    answers = house.begin("k1")
+    answers.add_done_callback(lambda _: begun.append(len(house.slots.started)))
+    await answers
+    assert begun == [2]
+
+
+async def test_claims_of_a_batch_whose_outcome_is_unknown_are_given_back_once_each(house: House) -> None:
+    house.commit.fails = True
+    answers = house.begin("k1", "k2")
+    claims = sorted(house.slots.reserved)
+    await asyncio.wait([answers])
+    assert answers.exception() is not None
+    assert len(claims) == 4
+    assert sorted(house.slots.given_back) == claims
+    assert (house.slots.started, house.slots.reserved) == ([], {})
 
 
 async def test_change_holds_what_the_store_needs_to_refuse_later_duplicates(house: House) -> None:
-    seen: list[Accept] = []
-    submit = house.commit.submit
-
-    async def spy(change: Any) -> Any:
-        seen.append(change)
-        return await submit(change)
-
-    house.commit.submit = spy  # type: ignore[method-assign]
     await house.accept("k1")
+    seen = house.commit.taken
     assert seen[0].dedupe_window == timedelta(days=90)
     assert seen[0].request.body == b"{}"

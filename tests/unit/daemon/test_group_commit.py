@@ -191,6 +191,30 @@ async def test_a_submitter_that_stops_waiting_does_not_stop_the_write(store: Gat
     assert (await store.reader().counts())["rejected"] == 7
 
 
+async def test_what_is_enqueued_without_waiting_rides_in_the_same_batch(store: GatedStore) -> None:
+    commit = GroupCommit(store)
+    async with running(commit):
+        first, cancelled = commit.enqueue(accept(2)), commit.enqueue(accept(1))
+        assert commit.queued == 2
+        cancelled.cancel()
+        await commit.submit(reject())
+        assert len(await first) == 2
+    # Cancelled, it is made all the same.
+    assert [len(batch) for batch in store.batches] == [3]
+
+
+async def test_what_is_enqueued_fails_as_what_is_submitted(store: GatedStore) -> None:
+    commit = GroupCommit(store)
+    async with running(commit):
+        store.failure = StoreError("no room", kind="disk_full")
+        with pytest.raises(StoreError, match="no room"):
+            await commit.enqueue(accept(1))
+        store.failure = None
+    late = commit.enqueue(accept(1))
+    with pytest.raises(StoreError, match="being closed"):
+        await late
+
+
 async def test_what_can_wait_rides_with_the_next_batch_and_first(store: GatedStore) -> None:
     commit = GroupCommit(store, linger=NEVER)
     async with running(commit):

@@ -50,6 +50,20 @@ def test_ids_rise_also_when_the_clock_steps_back() -> None:
     assert made == sorted(set(made))
 
 
+@given(st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1)))  # noqa: DTZ001 - given its zone below
+def test_the_moment_in_an_id_is_exact_to_the_millisecond(moment: datetime) -> None:
+    moment = moment.replace(tzinfo=UTC)
+    assert made_at(lowest_at(moment)) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def test_ids_begin_at_zero_for_a_clock_that_is_years_slow() -> None:
+    assert lowest_at(datetime(1970, 1, 1, microsecond=1, tzinfo=UTC)) == 0
+
+
+def test_two_processes_make_different_ids_in_the_same_millisecond() -> None:
+    assert len({Ids(lambda: NOW).event() for _ in range(8)}) > 1
+
+
 def test_an_id_tells_when_it_was_made() -> None:
     number = decode("evt", Ids(lambda: NOW).event())
     assert made_at(number) == NOW

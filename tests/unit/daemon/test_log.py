@@ -3,7 +3,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import unicodedata
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import structlog
@@ -11,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.daemon.log import configure_logging, get_logger, printable
+
+#: Line and paragraph separators, and what turns the direction of reading.
+BIDI = "\u2028\u2029\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @pytest.fixture
@@ -49,6 +54,19 @@ def test_a_line_carries_its_priority_under_systemd(stream: io.StringIO, monkeypa
 def test_other_libraries_warnings_come_the_same_way(stream: io.StringIO) -> None:
     logging.getLogger("aiohttp").warning("one\ntwo")
     assert json.loads(stream.getvalue())["event"] == "one\\x0atwo"
+
+
+@given(st.text() | st.characters().map(lambda character: f"a{character}"))
+def test_what_is_escaped_is_just_what_could_forge(text: str) -> None:
+    escaped = any(unicodedata.category(character) in {"Cc", "Cs"} or character in BIDI for character in text)
+    assert (printable(text) != text) == escaped
+
+
+def test_what_json_does_not_know_is_written_as_text(stream: io.StringIO) -> None:
+    get_logger().info("started", since=timedelta(seconds=1), name="é")
+    read = json.loads(stream.getvalue())
+    assert (read["since"], read["name"]) == ("0:00:01", "é")
+    assert "é" in stream.getvalue()
 
 
 def test_debug_is_left_out(stream: io.StringIO) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -333,6 +334,34 @@ async def test_an_intake_outlives_the_request_that_is_cancelled() -> None:
         stage.gate.set()
         assert await receiver.settle(timedelta(seconds=5)) == 0
     assert [(line["outcome"], line["left_by"]) for line in lines] == [("late failure", "cancelled")]
+
+
+async def test_an_intake_that_is_a_future_is_not_cancelled_with_the_request() -> None:
+    stage = Stage()
+    answers: asyncio.Future[tuple[Accepted, ...]] = asyncio.get_running_loop().create_future()
+    stage._intake = lambda *_: answers  # type: ignore[assignment,method-assign]
+    receiver = stage.receiver()
+    request = asyncio.create_task(_ask(receiver, _scope()))
+    await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert not answers.cancelled()
+    assert await receiver.settle(timedelta()) == 1
+    with capture_logs() as lines:
+        answers.set_result(stage.accepted)
+        assert await receiver.settle(timedelta(seconds=5)) == 0
+    assert [(line["outcome"], line["ids"]) for line in lines] == [("stored late", ["evt_1"])]
+
+
+async def test_what_is_not_logged_is_not_even_put_together() -> None:
+    out = CapturingLogger()
+    warnings_only = structlog.make_filtering_bound_logger(logging.WARNING)
+    without_a_type: Any = object()
+    log = structlog.wrap_logger(out, processors=[], wrapper_class=warnings_only)
+    stage = Stage(source=Shop(events=(without_a_type,)), log=log)
+    assert (await _ask(stage.receiver(), _scope()))[0] == 200
+    assert out.calls == []
 
 
 @pytest.mark.parametrize("where", ["verify", "intake", "rejected"])

@@ -83,6 +83,18 @@ def test_the_fallback_acts_where_nothing_but_asides_matched() -> None:
     assert rules.match(rule_world.event({})).is_fallback
 
 
+def test_a_fallback_is_asked_only_if_it_is_enabled_and_about_the_event() -> None:
+    rules = load(
+        "rules: [{name: a, when: {$.a: 1}, do: erp}]\n"
+        "fallback:\n  - {on: deal.updated, do: erp}\n  - {from: agave, do: erp}\n  - {enabled: false, do: mail}\n"
+        "  - {on: 'invoice.*', do: finance}\n"
+    )
+    for _ in range(2):
+        assert [step.label for step in rules.match(rule_world.event({})).steps] == ["finance"]
+        assert [step.label for step in rules.match(rule_world.event({}, type="deal.updated")).steps] == ["erp"]
+        assert rules.match(rule_world.event({}, type="task.updated")).steps == ()
+
+
 @pytest.mark.parametrize("type_", ["unreadable", "ping"])
 def test_what_is_no_ordinary_event_is_seen_only_by_rules_that_name_it(type_: Any) -> None:
     rules = load(
