@@ -29,7 +29,7 @@ class _Routed:
 class Intake:
     """Gives events their ids, asks the rules, and has event and deliveries committed in one transaction."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it joins, each by name
         self,
         *,
         rules: Callable[[], RuleSet],
@@ -37,13 +37,18 @@ class Intake:
         commit: GroupCommit,
         ids: Ids,
         log: Any,
+        on_accepted: Callable[[NewEvent, Accepted], None] = lambda _new, _answer: None,
     ) -> None:
-        """`rules` returns the live rule set; it is asked once for each request, so no request sees a mixed one."""
+        """`rules` returns the live rule set; it is asked once for each request, so no request sees a mixed one.
+
+        `on_accepted` is told of each event that was stored or known already.
+        """
         self._rules = rules
         self._dispatcher = dispatcher
         self._commit = commit
         self._ids = ids
         self._log = log
+        self._on_accepted = on_accepted
 
     def accept(
         self, source: Source, request: IncomingRequest, events: tuple[NormalizedEvent, ...]
@@ -107,6 +112,7 @@ class Intake:
             return
         for one, answer in zip(routed, answers.result(), strict=True):
             self._begin(one, answer, body, content_type)
+            self._on_accepted(one.new, answer)
 
     def _route(self, event: Event, pointer: tuple[str | int, ...] | None, rules: RuleSet) -> _Routed:
         try:

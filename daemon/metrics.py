@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from hookline.daemon.delivery.runner import Inspection, Result, Runner
-from hookline.daemon.store.changes import Outcome
+from hookline.daemon.store.changes import Accepted, NewEvent, Outcome
 from hookline.daemon.version import VERSION
 from hookline.plugins import Delivery
 from hookline.rules import Problem, Step
@@ -27,6 +27,7 @@ class Metrics:
         self._received = Counter(
             "hookline_events_received", "Events by what became of them", ["source", "outcome"], registry=self.registry
         )
+        self._counters: dict[tuple[str, str], Counter] = {}
         self._rejected = Counter(
             "hookline_requests_rejected", "Requests refused, by cause", ["source", "reason"], registry=self.registry
         )
@@ -45,14 +46,15 @@ class Metrics:
             registry=self.registry,
         )
 
-    def accepted(self, source: str, *, accepted: int, duplicates: int, unmatched: int) -> None:
-        """Count a request's events."""
-        if accepted - unmatched:
-            self._received.labels(source, "matched").inc(accepted - unmatched)
-        if unmatched:
-            self._received.labels(source, "unmatched").inc(unmatched)
-        if duplicates:
-            self._received.labels(source, "duplicate").inc(duplicates)
+    def accepted(self, new: NewEvent, answer: Accepted) -> None:
+        """Count an event that was stored, or known already."""
+        outcome = "duplicate" if answer.is_duplicate else "matched" if any(new.matched) else "unmatched"
+        source = new.event.source
+        # Looked up once: `labels` takes a lock and makes a key each time.
+        counter = self._counters.get((source, outcome))
+        if counter is None:
+            counter = self._counters[source, outcome] = self._received.labels(source, outcome)
+        counter.inc()
 
     def rejected(self, source: str, reason: str) -> None:
         """Count a refused request. `source` is a configured one, or "" for any other."""

@@ -83,7 +83,12 @@ class Service:
             log=self.log,
         )
         self.intake = Intake(
-            rules=lambda: self.rules.current, dispatcher=self.dispatcher, commit=self.commit, ids=ids, log=self.log
+            rules=lambda: self.rules.current,
+            dispatcher=self.dispatcher,
+            commit=self.commit,
+            ids=ids,
+            log=self.log,
+            on_accepted=self.metrics.accepted,
         )
         self.sources = {
             name: build_source(source, batch_limit=settings.limits.batch, dedupe_window=settings.retention.dedupe)

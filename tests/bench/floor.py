@@ -63,7 +63,7 @@ async def stock() -> None:
     config.include_server_header = False
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await hypercorn.asyncio.serve(answer, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+    await hypercorn.asyncio.serve(answer, config, shutdown_trigger=stop.wait)
 
 
 async def serve_until(bound: Any, stop: anyio.Event) -> None:

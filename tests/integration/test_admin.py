@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from hookline.daemon.http.admin import Operations, admin_application, public_application
 from hookline.daemon.metrics import Metrics
 from hookline.daemon.replay import ReplayRequest, ReplayRequestError
-from hookline.rules import Place, Problem, RulesError
+from hookline.daemon.store.changes import Accepted, NewEvent
+from hookline.rules import Event, EventId, Place, Problem, RulesError
 
 pytestmark = pytest.mark.anyio
 
@@ -161,7 +163,9 @@ async def test_hold_and_release(client: Any, daemon: Daemon) -> None:
 
 
 async def test_metrics_are_readable_by_prometheus(client: Any, daemon: Daemon) -> None:
-    daemon.metrics.accepted("agiled", accepted=3, duplicates=1, unmatched=1)
+    for matched, is_duplicate in ((("paid",), False), (("paid",), False), (("",), False), ((), True)):
+        new = NewEvent(event=an_event(), pointer=None, rules_version="1", matched=matched)
+        daemon.metrics.accepted(new, Accepted(event_id=new.event.id, is_duplicate=is_duplicate))
     daemon.metrics.rejected("", "path")
     daemon.metrics.attempted("erp", "delivered", 0.02)
     daemon.metrics.delivered("erp", 0.5)
@@ -174,6 +178,14 @@ async def test_metrics_are_readable_by_prometheus(client: Any, daemon: Daemon) -
     }
     assert received == {"matched": 2, "unmatched": 1, "duplicate": 1}
     assert {"hookline_requests_rejected", "hookline_attempt_seconds", "hookline_delivery_seconds"} <= set(families)
+
+
+def an_event() -> Event:
+    return Event(
+        id=EventId("evt_0000000000000"), source="agiled", type="invoice.paid", sender_id=None, key="k", tenant=None,
+        occurred_at=None, received_at=datetime(2026, 5, 18, tzinfo=UTC), headers={}, query={}, client_ip="",
+        payload=None, envelope=None,
+    )  # fmt: skip
 
 
 async def test_the_public_listener_says_nothing_but_that_it_is_alive() -> None:
