@@ -147,7 +147,8 @@ class Load:
 
     async def _pace(self, start: float) -> None:
         while time.perf_counter() < self.end:
-            owed = int((time.perf_counter() - start) * self.rate) - self.sent
+            # The first is due at once; without the 1 each would be sent a whole interval after it was due.
+            owed = int((time.perf_counter() - start) * self.rate) + 1 - self.sent
             for _ in range(owed):
                 moment = start + self.sent / self.rate
                 self.sent += 1
