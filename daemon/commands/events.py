@@ -16,6 +16,7 @@ from hookline.daemon.commands.output import ago, fail, print_json, print_table, 
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.ids import decode
 from hookline.daemon.log import printable
+from hookline.daemon.sources.body import UnreadableBodyError, read_body
 from hookline.daemon.store.port import DeliveryFilter, EventFilter, Reader, StoredDelivery, StoredEvent
 from hookline.rules import EventId
 from hookline.rules.units import parse_duration
@@ -107,6 +108,15 @@ def rules_text(matched: tuple[str, ...]) -> str:
     return ", ".join(rule or "none: fallback" for rule in matched) or "none"
 
 
+def why_unreadable(stored: StoredEvent) -> str:
+    """Say what is wrong with a body that was kept unread."""
+    try:
+        read_body(stored.body, stored.content_type)
+    except UnreadableBodyError as error:
+        return str(error)
+    return "it can be read, but not as its source promises: no event type in it, or too many events"
+
+
 def event_json(stored: StoredEvent) -> dict[str, Any]:
     """Return an event as programs read it."""
     event = stored.event
@@ -194,6 +204,8 @@ async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool)
         "rules": f"{stored.rules_version[:6]}: " + rules_text(stored.matched),
         "body": f"{size}: hookline events show {event.id} --raw",
     }
+    if event.type == "unreadable":
+        facts["unreadable"] = why_unreadable(stored)
     for name, value in facts.items():
         click.echo(f"  {name:12} {printable(value)}")
     for delivery in reversed(deliveries):

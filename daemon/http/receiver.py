@@ -147,6 +147,7 @@ class Receiver:
             await send(answer[1])
 
     def _note(self, seen: _Seen, status: int | None, seconds: float) -> None:
+        detail = seen.detail or next((event.why_unreadable for event in seen.events if event.why_unreadable), "")
         self._log.info(
             "event.received",
             source=seen.source,
@@ -156,7 +157,7 @@ class Receiver:
             status=status,
             milliseconds=round(seconds * 1000, 2),
             client_ip=seen.client_ip,
-            detail=seen.detail and _printable(seen.detail),
+            detail=detail and _printable(detail),
         )
 
     async def _answer(self, source: Source | None, subpath: str, scope: Any, receive: Any, seen: _Seen) -> Response:

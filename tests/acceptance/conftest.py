@@ -110,7 +110,7 @@ class Daemon:
         log = (self.folder / "log").open("ab")
         self.child = subprocess.Popen([*self.command, "run"], cwd=self.folder, stderr=log, stdout=log)
         log.close()
-        for _ in range(400):
+        for _ in range(1600):
             if self.child.poll() is not None:
                 raise AssertionError(f"ended with {self.child.returncode}:\n{self.log()[-3000:]}")
             try:

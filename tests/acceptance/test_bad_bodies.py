@@ -115,6 +115,10 @@ def test_each_has_its_answer_and_none_is_lost(make_daemon: Any, destination: Any
         explained = daemon.run("explain", event_id)
         assert explained.returncode == 0, explained.stderr
         assert all(character.isprintable() for line in explained.stdout.splitlines() for character in line)
+    # An operator is told why, in the log and of each event.
+    deep = next(event_id for event_id, (_, body) in stored.items() if body.count(b"[") == 100_000)
+    assert "more than 64 levels deep" in daemon.run("events", "show", deep).stdout
+    assert "more than 64 levels deep" in next(line for line in daemon.log().splitlines() if deep in line)
     # Nothing of it is a fault of ours, and what would forge a line stands inside one.
     lines = [json.loads(line) for line in daemon.log().splitlines()]
     assert not [line for line in lines if line["level"] in {"error", "critical"}], lines

@@ -46,13 +46,13 @@ def home(tmp_path: Path) -> Path:
 def running(home: Path) -> Iterator[Path]:
     with (home / "log").open("w") as log:
         child = subprocess.Popen([COMMAND, "run"], cwd=home, stderr=log)
-    for _ in range(200):
+    for _ in range(800):
         if '"started"' in (home / "log").read_text():
             break
         time.sleep(0.05)
     yield home
     child.terminate()
-    assert child.wait(20) == 0
+    assert child.wait(35) == 0
 
 
 def test_what_init_writes_is_fine_and_is_not_overwritten(home: Path) -> None:

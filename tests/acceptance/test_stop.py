@@ -69,7 +69,8 @@ def test_stops_at_once_when_idle(make_daemon: Any, command: list[str] | None) ->
     daemon.start()
     assert daemon.post("one") == 200
     daemon.settle()
-    assert daemon.terminate(within=10) < 5
+    # Less than running attempts are given: it does not wait for what is not there.
+    assert daemon.terminate(within=35) < 20
 
 
 def test_is_told_twice_and_stops_once(make_daemon: Any) -> None:
@@ -77,4 +78,4 @@ def test_is_told_twice_and_stops_once(make_daemon: Any) -> None:
     daemon.start()
     daemon.child.terminate()
     daemon.child.terminate()
-    assert daemon.child.wait(10) == 0
+    assert daemon.child.wait(35) == 0
