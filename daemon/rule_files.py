@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from hookline.daemon.regular_file import read_regular
 from hookline.rules import Place, Problem, RulesError
 
 #: Ten thousand rules are about 3.5 MB.
@@ -39,7 +39,12 @@ def read_rule_texts(paths: Sequence[Path], *, relative_to: Path) -> dict[str, st
         for path in paths
         if not path.exists()
     ]
-    for path in rule_files([path for path in paths if path.exists()]):
+    try:
+        found = rule_files([path for path in paths if path.exists()])
+    except OSError as error:
+        found = []
+        problems.append(_problem(str(error.filename), f"cannot be listed: {error.strerror}", None))
+    for path in found:
         name = _shown(path, relative_to)
         try:
             texts[name] = _read(path, folders=[folder.resolve() for folder in paths])
@@ -47,8 +52,6 @@ def read_rule_texts(paths: Sequence[Path], *, relative_to: Path) -> dict[str, st
             problems.append(_problem(name, f"is not UTF-8 (byte {error.start})", "save it as UTF-8"))
         except ValueError as error:
             problems.append(_problem(name, str(error), None))
-        except OSError as error:
-            problems.append(_problem(name, f"cannot be read: {error.strerror}", None))
     if problems:
         raise RulesError(problems)
     return texts
@@ -58,13 +61,7 @@ def _read(path: Path, *, folders: Sequence[Path]) -> str:
     target = path.resolve()
     if not any(target == folder or folder in target.parents for folder in folders):
         raise ValueError(f"is a link out of the rules folder, to {target}")
-    facts = target.stat()
-    # A FIFO would block the daemon for ever, and /dev/zero never ends.
-    if not stat.S_ISREG(facts.st_mode):
-        raise ValueError("is not a regular file")
-    if facts.st_size > MAX_FILE_BYTES:
-        raise ValueError(f"has {facts.st_size} bytes, more than {MAX_FILE_BYTES}: split it")
-    return target.read_text(encoding="utf-8")
+    return read_regular(target, limit=MAX_FILE_BYTES).decode("utf-8")
 
 
 def _shown(path: Path, relative_to: Path) -> str:

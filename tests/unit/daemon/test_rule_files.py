@@ -47,10 +47,10 @@ def test_every_unreadable_file_is_named_at_once(tmp_path: Path, rules: Path) -> 
         file.truncate(MAX_FILE_BYTES + 1)
     assert problems(tmp_path) == [
         "rules/a.yaml:1:1: is not UTF-8 (byte 3); save it as UTF-8",
-        "rules/b.yaml:1:1: is not a regular file",
+        "rules/b.yaml:1:1: …/rules/b.yaml is not a regular file",
         "rules/c.yaml:1:1: is a link out of the rules folder, to …/outside.yaml",
         "rules/d.yaml:1:1: is a link out of the rules folder, to /dev/zero",
-        f"rules/e.yaml:1:1: has {MAX_FILE_BYTES + 1} bytes, more than {MAX_FILE_BYTES}: split it",
+        f"rules/e.yaml:1:1: …/rules/e.yaml is larger than {MAX_FILE_BYTES:,} bytes",
     ]
 
 
