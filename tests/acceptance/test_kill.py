@@ -15,7 +15,6 @@ pytestmark = pytest.mark.slow
 #: The short form; `make kills` asks for many more.
 KILLS = int(os.environ.get("HOOKLINE_KILLS", "8"))
 SENDERS = 8
-CONCURRENCY = 8
 
 
 @pytest.mark.timeout(120 + KILLS * 5)
@@ -45,9 +44,12 @@ def test_every_event_answered_2xx_is_delivered_however_often_it_is_killed(make_d
     for thread in senders:
         thread.start()
     chance = random.Random(KILLS)
+    in_flight = 0
     for _ in range(KILLS):
         time.sleep(chance.uniform(0.05, 0.6))
         daemon.kill()
+        # Sent and not answered, or answered and not recorded: an outcome may wait 50 ms for a transaction to ride with.
+        in_flight += daemon.states()["running"]
         daemon.start()
     time.sleep(0.3)
     over.set()
@@ -58,9 +60,9 @@ def test_every_event_answered_2xx_is_delivered_however_often_it_is_killed(make_d
     missing = [event for event in acknowledged if not destination.arrived[event]]
     assert len(acknowledged) > KILLS, "the load was no load"
     assert missing == []
-    # An attempt that was on its way at a kill may be made again; nothing else may.
+    # What was in flight at a kill may be sent again; nothing else may.
     extra = sum(count - 1 for count in destination.arrived.values())
-    assert extra <= KILLS * CONCURRENCY
+    assert extra <= in_flight
     # Every attempt of a delivery carries the same key, also over restarts.
     assert all(len(keys) == 1 for keys in destination.keys.values())
 
