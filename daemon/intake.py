@@ -11,8 +11,9 @@ from typing import Any
 from hookline.daemon.delivery.dispatcher import Dispatcher
 from hookline.daemon.http.credentials import without_credentials
 from hookline.daemon.ids import Ids
+from hookline.daemon.routing import match_or_none, new_delivery
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, Source
-from hookline.daemon.store.changes import Accept, Accepted, Lane, NewDelivery, NewEvent, Request
+from hookline.daemon.store.changes import Accept, Accepted, Lane, NewEvent, Request
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.port import Claimed
 from hookline.rules import Event, RuleSet, Step
@@ -115,12 +116,8 @@ class Intake:
             self._on_accepted(one.new, answer)
 
     def _route(self, event: Event, pointer: tuple[str | int, ...] | None, rules: RuleSet) -> _Routed:
-        try:
-            routing = rules.match(event)
-        except Exception:  # noqa: BLE001
-            # One of the three broad handlers. Matching is total, so this is a fault of ours. It must not lose the
-            # event, which is stored unrouted, shown, and routed again when the rules change.
-            self._log.exception("event.unrouted", event_id=event.id, source=event.source, event_type=event.type)
+        routing = match_or_none(rules, event, self._log)
+        if routing is None:
             return _Routed(NewEvent(event=event, pointer=pointer, rules_version=rules.version, is_unrouted=True), ())
         steps = routing.steps
         return _Routed(
@@ -129,20 +126,11 @@ class Intake:
                 pointer=pointer,
                 rules_version=rules.version,
                 matched=tuple([match.rule for match in routing.matches]),
-                deliveries=tuple([self._new_delivery(step) for step in steps]),
+                deliveries=tuple(
+                    [new_delivery(self._ids, step, self._dispatcher.reserve(Lane(step.lane))) for step in steps]
+                ),
             ),
             steps,
-        )
-
-    def _new_delivery(self, step: Step) -> NewDelivery:
-        lane = Lane(step.lane)
-        return NewDelivery(
-            id=self._ids.delivery(),
-            rule=step.rule,
-            step=step.digest,
-            lane=lane,
-            destination=step.label,
-            token=self._dispatcher.reserve(lane),
         )
 
     def _begin(self, one: _Routed, answer: Accepted, body: bytes, content_type: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +27,6 @@ class Checked:
     rules: RuleSet
     #: Worth a look, but no reason not to go live.
     warnings: tuple[Problem, ...]
-    #: The files' text by name, to show a problem's line.
-    texts: Mapping[str, str]
 
 
 def world_of(settings: Settings, secrets: Secrets, inspection: Inspection, *, is_offline: bool = False) -> World:
@@ -67,7 +64,7 @@ async def check_rules(
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise RulesError([*rules.warnings, *problems])
-    return Checked(rules=rules, warnings=(*inspection.problems, *rules.warnings, *problems), texts=texts)
+    return Checked(rules=rules, warnings=(*inspection.problems, *rules.warnings, *problems))
 
 
 async def stored_rules(reader: Reader, version: str, lookup: Lookup) -> RuleSet:
@@ -101,7 +98,7 @@ class LiveRules:
         self._store = store
         self._log = log
         self._current: RuleSet | None = None
-        #: Why the rules on disk are not the ones that run; empty if they are.
+        #: Why the rules on disk are not the ones that run, or which plug-ins are broken; empty if all is well.
         self.problems: tuple[Problem, ...] = ()
 
     @property
@@ -161,5 +158,9 @@ class LiveRules:
             if version is None:
                 return None
             return await stored_rules(reader, version, self._secrets.with_variables(self._settings.vars))
+        except (LookupError, RulesError) as error:
+            # Nothing to fall back on: what is wrong with the rules on disk is what the operator must read.
+            self._log.warning("rules.last_good_unusable", version=version, why=str(error))
+            return None
         finally:
             await reader.close()

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import anyio
+from anyio.abc import TaskGroup
 
 from hookline.daemon.http.listening import ListenError
 from hookline.daemon.service import Service
@@ -27,7 +28,7 @@ async def serve_until_told(service: Service) -> None:
     failure: Exception | None = None
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_obey, service, signals)
+            tasks.start_soon(_obey, service, signals, tasks)
             try:
                 await service.run()
             except (ListenError, RulesError, StoreError) as error:
@@ -38,10 +39,11 @@ async def serve_until_told(service: Service) -> None:
         raise failure
 
 
-async def _obey(service: Service, signals: AsyncIterator[signal.Signals]) -> None:
+async def _obey(service: Service, signals: AsyncIterator[signal.Signals], tasks: TaskGroup) -> None:
     async for number in signals:
         if number is signal.SIGHUP:
-            await service.reload_quietly()
+            # Not awaited here: a reload of many rules takes seconds, and SIGTERM must not wait for it.
+            tasks.start_soon(service.reload_quietly)
         else:
             service.stop()
             _end_in_any_case(service)

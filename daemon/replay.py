@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from hookline.daemon.delivery.dispatcher import Dispatcher
 from hookline.daemon.ids import Ids, decode
-from hookline.daemon.store.changes import Change, DeliveryId, Lane, NewDelivery, Replay, Route
+from hookline.daemon.routing import match_or_none, new_delivery
+from hookline.daemon.store.changes import DeliveryId, Replay, Route
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.port import DeliveryFilter, Reader
 from hookline.rules import EventId, RuleSet
@@ -60,8 +61,15 @@ class ReplayRequest:
 class Replayer:
     """Makes the new deliveries."""
 
-    def __init__(
-        self, *, rules: Callable[[], RuleSet], commit: GroupCommit, dispatcher: Dispatcher, ids: Ids, reader: Reader
+    def __init__(  # noqa: PLR0913 - what it joins, each by name
+        self,
+        *,
+        rules: Callable[[], RuleSet],
+        commit: GroupCommit,
+        dispatcher: Dispatcher,
+        ids: Ids,
+        reader: Reader,
+        log: Any,
     ) -> None:
         """`rules` returns the live rule set."""
         self._rules = rules
@@ -69,6 +77,7 @@ class Replayer:
         self._dispatcher = dispatcher
         self._ids = ids
         self._reader = reader
+        self._log = log
 
     async def replay(self, asked: ReplayRequest) -> list[str]:
         """Return the ids of the new deliveries. Raises `ReplayRequestError` if something named does not exist."""
@@ -82,9 +91,13 @@ class Replayer:
         self._dispatcher.wake()
         return list(made)
 
-    async def route_unrouted(self, event_id: EventId) -> None:
-        """Give an event that could not be routed the deliveries that the live rules ask for."""
-        await self._route_again(event_id)
+    async def route_unrouted(self, events: Iterable[EventId]) -> None:
+        """Give events that could not be routed the deliveries that the live rules ask for; who still cannot stays."""
+        for event_id in events:
+            try:
+                await self._route_again(event_id)
+            except ReplayRequestError as error:
+                self._log.warning("event.still_unrouted", event_id=event_id, why=str(error))
         self._dispatcher.wake()
 
     async def _deliveries_of(self, event_id: EventId) -> list[DeliveryId]:
@@ -95,29 +108,21 @@ class Replayer:
         return [delivery.id for delivery in reversed(kept) if delivery.replay_of is None]
 
     async def _again(self, old: DeliveryId) -> DeliveryId:
-        answer = await self._submit(Replay(delivery_id=old, new_id=self._ids.delivery()))
+        answer = await self._commit.submit(Replay(delivery_id=old, new_id=self._ids.delivery()))
         if answer is None:
             raise ReplayRequestError(f"no delivery {old}")
-        return DeliveryId(str(answer))
+        return answer
 
     async def _route_again(self, event_id: EventId) -> list[DeliveryId]:
         stored = await self._reader.event(event_id)
         if stored is None:
             raise ReplayRequestError(f"no event {event_id}")
         rules = self._rules()
-        routing = rules.match(stored.event)
-        steps = [step for match in routing.matches for step in match.steps]
-        deliveries = tuple(
-            NewDelivery(
-                id=self._ids.delivery(),
-                rule=step.rule,
-                step=step.digest,
-                lane=Lane(step.lane),
-                destination=step.label,
-            )
-            for step in steps
-        )
-        await self._submit(
+        routing = match_or_none(rules, stored.event, self._log)
+        if routing is None:
+            raise ReplayRequestError(f"{event_id} cannot be matched: a fault of Hookline's, with its trace in the log")
+        deliveries = tuple(new_delivery(self._ids, step) for step in routing.steps)
+        await self._commit.submit(
             Route(
                 event_id=event_id,
                 rules_version=rules.version,
@@ -126,6 +131,3 @@ class Replayer:
             )
         )
         return [delivery.id for delivery in deliveries]
-
-    async def _submit(self, change: Change) -> Any:
-        return await self._commit.submit(change)

@@ -100,6 +100,7 @@ class Service:
         }
         self._ids = ids
         self._stop = anyio.Event()
+        self._reloading = anyio.Lock()
         self._is_ready = False
         #: Where it listens, once it does: public addresses first, the admin's last.
         self.addresses: tuple[Address, ...] = ()
@@ -196,7 +197,9 @@ class Service:
         self.rejections.add(source, rejected, client_ip)
 
     async def _reload(self) -> str:
-        version = (await self.rules.reload()).version
+        # One after the other, whoever asks: the last one to begin is the last one to go live.
+        async with self._reloading:
+            version = (await self.rules.reload()).version
         await self._route_unrouted()
         return version
 
@@ -217,9 +220,7 @@ class Service:
     async def _route_unrouted(self) -> None:
         reader = self.store.reader()
         try:
-            replayer = self._replayer(reader)
-            for event_id in await self.store.unrouted(limit=10_000):
-                await replayer.route_unrouted(event_id)
+            await self._replayer(reader).route_unrouted(await self.store.unrouted(limit=10_000))
         finally:
             await reader.close()
 
@@ -230,6 +231,7 @@ class Service:
             dispatcher=self.dispatcher,
             ids=self._ids,
             reader=reader,
+            log=self.log,
         )
 
     async def _replay(self, asked: Any) -> list[str]:

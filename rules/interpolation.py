@@ -205,3 +205,16 @@ def node_from(value: Json, place: Place, path: tuple[str | int, ...]) -> Node:
             return Scalar(value, place, path, value)
         case _:
             return Scalar(value, place, path, json.dumps(value))
+
+
+def unescaped(value: Json) -> Json:
+    """Return a value that holds no references with every `$${` in it as the `${` that it means."""
+    match value:
+        case str():
+            return value.replace("$${", "${")
+        case list():
+            return [unescaped(item) for item in value]
+        case dict():
+            return {key: unescaped(item) for key, item in value.items()}
+        case _:
+            return value

@@ -9,7 +9,7 @@ from functools import partial
 from hookline.rules.condition import Condition
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.event import Json
-from hookline.rules.interpolation import find_references, interpolate_node
+from hookline.rules.interpolation import find_references, interpolate_node, unescaped
 from hookline.rules.options import lay_over
 from hookline.rules.parse_condition import Scope, parse_named_conditions, parse_when
 from hookline.rules.problem import Place, Problem, RulesError
@@ -128,7 +128,7 @@ def _variables(documents: Iterable[Entries], taken: Mapping[str, Json], findings
     nodes = _unique_entries(documents, "vars", taken, findings)
     for node in nodes.values():
         _check_variable(node, findings)
-    return {name: _unescaped(node.plain()) for name, node in nodes.items()}
+    return {name: unescaped(node.plain()) for name, node in nodes.items()}
 
 
 def _check_variable(node: Node, findings: Findings) -> None:
@@ -151,18 +151,6 @@ def _check_variable(node: Node, findings: Findings) -> None:
         case _:
             for item in node.items:
                 _check_variable(item, findings)
-
-
-def _unescaped(value: Json) -> Json:
-    match value:
-        case str():
-            return value.replace("$${", "${")
-        case list():
-            return [_unescaped(item) for item in value]
-        case dict():
-            return {key: _unescaped(item) for key, item in value.items()}
-        case _:
-            return value
 
 
 def _named_conditions(documents: Iterable[Entries], scope: Scope) -> Mapping[str, Condition]:

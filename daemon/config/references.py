@@ -8,7 +8,7 @@ from typing import Final
 
 from hookline.rules.document import Entries, Findings, Items, Node, Scalar
 from hookline.rules.event import Json
-from hookline.rules.interpolation import Lookup, UnsetError, find_references, interpolate_node, resolve
+from hookline.rules.interpolation import Lookup, UnsetError, find_references, interpolate_node, resolve, unescaped
 from hookline.rules.problem import Place, Problem
 from hookline.rules.template_syntax import references_in
 
@@ -96,23 +96,11 @@ def read_variables(node: Node | None, findings: Findings) -> dict[str, Json]:
                 findings.error(scalar, "a secret cannot be a variable: rules are stored with their variables", hint)
             elif reference.kind == "variable":
                 findings.error(scalar, "a variable cannot be made of another", "write the value out")
-    return {key: _unescaped(value.plain()) for key, value in node.entries.items()}
+    return {key: unescaped(value.plain()) for key, value in node.entries.items()}
 
 
 def _names_secret(text: str) -> bool:
     return any(reference.kind in {"secret", "file"} for reference in find_references(text))
-
-
-def _unescaped(value: Json) -> Json:
-    match value:
-        case str():
-            return value.replace("$${", "${")
-        case list():
-            return [_unescaped(item) for item in value]
-        case dict():
-            return {key: _unescaped(item) for key, item in value.items()}
-        case _:
-            return value
 
 
 def scalars(node: Node) -> Iterator[Scalar]:

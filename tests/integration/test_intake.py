@@ -12,11 +12,12 @@ import structlog
 
 from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
+from hookline.daemon.replay import Replayer, ReplayRequest, ReplayRequestError
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent
-from hookline.daemon.store.changes import Accept, Accepted, Lane, Token
+from hookline.daemon.store.changes import Accept, Accepted, Change, Lane, Token
 from hookline.daemon.store.memory import MemoryStore
 from hookline.daemon.store.port import DeliveryFilter, StoreError
-from hookline.rules import RuleSet, World, load_rules
+from hookline.rules import EventId, RuleSet, World, load_rules
 from hookline.rules.world import NoLookup
 
 pytestmark = pytest.mark.anyio
@@ -76,9 +77,9 @@ class Commit:
 
     def enqueue(self, change: Accept) -> asyncio.Future[Any]:
         self.taken.append(change)
-        return asyncio.ensure_future(self._write(change))
+        return asyncio.ensure_future(self.submit(change))
 
-    async def _write(self, change: Accept) -> Any:
+    async def submit(self, change: Change) -> Any:
         if self.hangs is not None:
             await self.hangs.wait()
         answers = await self._store.write([change])
@@ -209,6 +210,40 @@ async def test_a_fault_in_matching_loses_no_event(house: House) -> None:
     house.rules = Broken()
     (answer,) = await house.accept("k1")
     assert await house.store.unrouted(limit=10) == [answer.event_id]
+
+
+async def test_an_event_that_still_cannot_be_matched_stays_unrouted_and_ends_nothing(house: House) -> None:
+    good = house.rules
+
+    class Broken:
+        version = "v"
+
+        def match(self, _event: Any) -> RuleSet:
+            raise ZeroDivisionError
+
+    house.rules = Broken()
+    (answer,) = await house.accept("k1")
+    woken: list[bool] = []
+    house.slots.wake = lambda: woken.append(True)  # type: ignore[attr-defined]
+    replayer = Replayer(
+        rules=lambda: house.rules,
+        commit=house.commit,  # type: ignore[arg-type]
+        dispatcher=house.slots,  # type: ignore[arg-type]
+        ids=Ids(lambda: NOW),
+        reader=house.store.reader(),
+        log=structlog.get_logger(),
+    )
+    # As at every start and reload; one that is gone meanwhile ends nothing either.
+    await replayer.route_unrouted([answer.event_id, EventId("evt_0000000000000")])
+    assert await house.store.unrouted(limit=10) == [answer.event_id]
+    with pytest.raises(ReplayRequestError, match="cannot be matched"):
+        await replayer.replay(ReplayRequest(events=(answer.event_id,), by="now"))
+    house.rules = good
+    await replayer.route_unrouted([answer.event_id])
+    assert await house.store.unrouted(limit=10) == []
+    deliveries = await house.store.reader().deliveries(DeliveryFilter(event_id=answer.event_id), limit=10)
+    assert sorted(one.destination for one in deliveries) == ["erp", "log"]
+    assert woken
 
 
 async def test_when_the_outcome_is_unknown_claims_are_given_back_and_nothing_starts(house: House) -> None:
