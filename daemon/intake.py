@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -72,6 +73,7 @@ class Intake:
                     sender_id=normalized.sender_id,
                     key=normalized.key,
                     tenant=normalized.tenant,
+                    subject=normalized.subject,
                     occurred_at=normalized.occurred_at,
                     received_at=request.received_at,
                     headers=headers,
@@ -92,6 +94,7 @@ class Intake:
                 headers=headers,
                 query=query,
                 client_ip=request.client_ip,
+                document=_document(events),
             ),
             events=tuple([one.new for one in routed]),
             dedupe_window=source.dedupe_window,
@@ -160,3 +163,11 @@ class Intake:
                 is_split=one.new.pointer is not None,
                 step=step,
             )
+
+
+def _document(events: tuple[NormalizedEvent, ...]) -> str | None:
+    """Return as JSON what the events were read from, if the body alone does not say it."""
+    for event in events:
+        if event.is_reshaped:
+            return json.dumps(event.payload if event.pointer is None else event.envelope, ensure_ascii=False)
+    return None

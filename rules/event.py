@@ -30,6 +30,8 @@ class Event:
     key: str
     #: Whose event it is, in the sender's words (an organization, an account); None if not said.
     tenant: str | None
+    #: What it is about, in the sender's words, such as `deal/123`; None if not said.
+    subject: str | None = None
     #: When it happened, by the sender's clock; aware, UTC; None if not said.
     occurred_at: datetime | None
     #: When we received it; aware, UTC. The clock of every rule.

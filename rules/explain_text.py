@@ -37,8 +37,7 @@ def explanation_lines(explanation: Explanation, width: int = 100) -> list[str]:
 def _event_line(explanation: Explanation) -> str:
     event = explanation.event
     parts = [f"{_plain(event.type)} from {_plain(event.source)}"]
-    if event.tenant:
-        parts.append(_plain(event.tenant))
+    parts += [_plain(text) for text in (event.subject, event.tenant) if text]
     parts += [time_text(event.received_at), f"rules {explanation.version[:6]}"]
     return f"{event.id}  {', '.join(parts)}"
 

@@ -71,6 +71,7 @@ class Explanation:
                 "id": event.id,
                 "type": event.type,
                 "source": event.source,
+                "subject": event.subject,
                 "tenant": event.tenant,
                 "received_at": time_text(event.received_at),
             },

@@ -121,7 +121,9 @@ def _secret(name: str, lookup: Lookup) -> str:
         raise UnsetError(written, str(error), f"put it into {places}") from error
     if value is None:
         raise UnsetError(
-            written, f"{written} is not set", f"looked in $CREDENTIALS_DIRECTORY and the environment for {name}"
+            written,
+            f"{written} is not set",
+            f"looked in $CREDENTIALS_DIRECTORY, the environment and credentials/ for {name}",
         )
     if not value:
         raise UnsetError(written, f"{written} is empty", f"put its value into {places}")

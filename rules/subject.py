@@ -13,7 +13,7 @@ from hookline.rules.path_cursor import shown
 from hookline.rules.suggestion import did_you_mean
 
 #: Fields without a name behind a dot. All of them are text.
-FIELDS = ("type", "source", "tenant", "sender_id", "client_ip", "occurred_at", "received_at")
+FIELDS = ("type", "source", "tenant", "subject", "sender_id", "client_ip", "occurred_at", "received_at")
 _NAMED_FIELDS = ("header.NAME", "query.NAME")
 
 
@@ -131,6 +131,7 @@ _FIELD_READERS = {
     "type": _field(lambda event: event.type),
     "source": _field(lambda event: event.source),
     "tenant": _field(lambda event: event.tenant),
+    "subject": _field(lambda event: event.subject),
     "sender_id": _field(lambda event: event.sender_id),
     # "" says that the address is not known.
     "client_ip": _field(lambda event: event.client_ip or None),

@@ -46,8 +46,14 @@ _RATE = re.compile(r"([0-9]{1,9})/(s|m|h|d)")
 _TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
     r"(?:[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,18}))?)?"
-    r" ?([Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
+    r" ?([Zz]|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
+# RFC 5322, 3.3, and HTTP dates: `Mon, 18 May 2026 12:00:00 +0000`.
+_MAIL_TIME = re.compile(
+    r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?([0-9]{1,2}) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) ([0-9]{4})"
+    r" ([0-9]{2}:[0-9]{2}(?::[0-9]{2})?) (UTC|GMT|[+-][0-9]{4})"
+)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _UNIX = re.compile(r"([0-9]{9,19})(?:\.([0-9]{1,18}))?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -147,9 +153,10 @@ def parse_rate(text: str) -> Rate:
 def parse_time(value: object) -> datetime | None:
     """Read a point in time as senders write it; aware, UTC; None if it is not one. Never raises.
 
-    ISO 8601 (`2026-05-18T12:00:00.123456789Z`, also `+0000`, a blank for the T, a date alone; without an offset it is
-    UTC), or Unix time as number or text, told apart by its digits: seconds (9 or 10), milliseconds (12 or 13),
-    microseconds (15 or 16), nanoseconds (18 or 19). A leap second counts as the second after it.
+    ISO 8601 (`2026-05-18T12:00:00.123456789Z`, also `+0000`, ` UTC`, a blank for the T, a date alone; without an offset
+    it is UTC), the time of a mail (`Mon, 18 May 2026 12:00:00 +0000`), or Unix time as number or text, told apart by
+    its digits: seconds (9 or 10), milliseconds (12 or 13), microseconds (15 or 16), nanoseconds (18 or 19). A leap
+    second counts as the second after it.
     """
     if isinstance(value, float):
         value = f"{value:.6f}" if math.isfinite(value) and 0 <= value < 1e19 else ""
@@ -160,7 +167,7 @@ def parse_time(value: object) -> datetime | None:
     value = value.strip(" ")
     unix = _UNIX.fullmatch(value)
     try:
-        return _from_unix(unix[1], unix[2]) if unix else _from_iso(value)
+        return _from_unix(unix[1], unix[2]) if unix else _from_iso(_as_iso(value))
     except (ValueError, OverflowError):
         return None
 
@@ -172,6 +179,15 @@ def _from_unix(whole: str, fraction: str | None) -> datetime | None:
         return None
     nanoseconds = int((whole + (fraction or "") + "0" * 9)[: len(whole) + 9 - scale])
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
+def _as_iso(text: str) -> str:
+    """Write the time of a mail as ISO 8601; anything else stays as it is."""
+    found = None if text[:4].isdigit() else _MAIL_TIME.fullmatch(text)
+    if found is None:
+        return text
+    day, month, year, time, offset = found.groups()
+    return f"{year}-{_MONTHS.index(month) + 1:02}-{int(day):02}T{time}{offset}"
 
 
 def _from_iso(text: str) -> datetime | None:
@@ -194,7 +210,7 @@ def _from_iso(text: str) -> datetime | None:
 
 
 def _zone(offset: str | None) -> timezone:
-    if offset is None or offset in "Zz":
+    if offset is None or offset in {"Z", "z", "UTC", "GMT"}:
         return UTC
     digits = offset[1:].replace(":", "").ljust(4, "0")
     minutes = int(digits[2:])

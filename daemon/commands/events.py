@@ -13,6 +13,7 @@ import click
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.opening import again, open_settings, reading
 from hookline.daemon.commands.output import ago, fail, print_json, print_table, stamp, styled
+from hookline.daemon.commands.refusals import refusals
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.ids import decode
 from hookline.daemon.log import printable
@@ -127,6 +128,7 @@ def event_json(stored: StoredEvent) -> dict[str, Any]:
         "sender_id": event.sender_id,
         "key": event.key,
         "tenant": event.tenant,
+        "subject": event.subject,
         "occurred_at": event.occurred_at and event.occurred_at.isoformat(),
         "received_at": event.received_at.isoformat(),
         "client_ip": event.client_ip,
@@ -149,10 +151,23 @@ async def _list(config_path: Path | None, where: EventFilter, limit: int, as_jso
             return
         if not found:
             click.echo("No events." if where == EventFilter() else "No events like that.", err=True)
+            await _tell_of_refusals(reader, where, config_path)
             return
         rows = [await _row(reader, stored) for stored in found]
     print_table(rows, ["id", "received", "source", "type", "tenant", "rules that matched", "deliveries"])
     click.echo(f"Why one did not match: {again(f'explain {found[0].event.id}', config_path)}", err=True)
+
+
+async def _tell_of_refusals(reader: Reader, where: EventFilter, config_path: Path | None) -> None:
+    """Say that a source's requests were refused: that is another matter than a rule that did not match."""
+    if where.source is None:
+        return
+    since = where.since or datetime.min.replace(tzinfo=UTC)
+    refused = [one for one in await refusals(reader, where.source, since=since) if one.count_lately]
+    if refused:
+        count, last = sum(one.count_lately for one in refused), refused[0]
+        told = f"{count} of its requests {'was' if count == 1 else 'were'} refused, the last {ago(last.last_at)}"
+        click.echo(f"{told} ({last.reason}): {again(f'sources {where.source}', config_path)}", err=True)
 
 
 async def _row(reader: Reader, stored: StoredEvent) -> list[str]:
@@ -164,7 +179,7 @@ async def _row(reader: Reader, stored: StoredEvent) -> list[str]:
         event.id,
         ago(event.received_at) + again,
         event.source,
-        event.type,
+        f"{event.type}  {event.subject}" if event.subject else event.type,
         event.tenant or "",
         matched,
         _sum(deliveries),
@@ -198,6 +213,7 @@ async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool)
     size = f"{len(stored.body)} bytes, {stored.content_type or 'no content type'}"
     facts = {
         "sender's id": event.sender_id or "none",
+        "about": event.subject or "not said",
         "tenant": event.tenant or "none",
         "occurred": stamp(event.occurred_at) if event.occurred_at else "not said",
         "dedupe key": event.key + (again if stored.duplicates else ""),

@@ -264,6 +264,7 @@ def _escaped(variables: Mapping[str, Any], escaping: Escaping) -> Mapping[str, A
         sender_id=event.sender_id and escaping(event.sender_id),
         key=escaping(event.key),
         tenant=event.tenant and escaping(event.tenant),
+        subject=event.subject and escaping(event.subject),
         headers={name: escaping(value) for name, value in event.headers.items()},
         query={name: escaping(value) for name, value in event.query.items()},
         client_ip=escaping(event.client_ip),

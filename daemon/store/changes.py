@@ -65,6 +65,8 @@ class Request:
     query: Mapping[str, str]
     #: As in `Event`.
     client_ip: str
+    #: What the events were read from, as JSON, if it is not what `read_body` makes of the body; None if it is.
+    document: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

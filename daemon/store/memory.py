@@ -151,6 +151,11 @@ class MemoryStore:
         for bucket in old_buckets[: limit - removed]:
             del tables.rejections[bucket]
             removed += 1
+        last = dict(sorted(tables.hours))
+        old_hours = [(source, hour) for source, hour in tables.hours if hour < min(before_hour, last[source])]
+        for one in old_hours[: limit - removed]:
+            del tables.hours[one]
+            removed += 1
         return removed
 
     def reader(self) -> MemoryReader:

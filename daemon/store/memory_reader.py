@@ -8,11 +8,12 @@ from datetime import datetime
 
 from hookline.daemon.ids import encode, lowest_at
 from hookline.daemon.store.changes import Attempt, DeliveryId, State
-from hookline.daemon.store.memory_tables import DeliveryRow, Tables
+from hookline.daemon.store.memory_tables import DeliveryRow, Tables, event_made_at
 from hookline.daemon.store.port import (
     DeliveryFilter,
     EventFilter,
     LaneState,
+    SourceActivity,
     StoredDelivery,
     StoredEvent,
     StoredRejection,
@@ -93,6 +94,21 @@ class MemoryReader:
         """Return refused requests, the latest first."""
         found = [row for row in self._tables.rejections.values() if source in (None, row.source)]
         return sorted(found, key=lambda row: row.last_at, reverse=True)[:limit]
+
+    async def activity(self, *, since: datetime) -> list[SourceActivity]:
+        """Return what each source received, by name."""
+        start = since.replace(minute=0, second=0, microsecond=0)
+        found = {}
+        for (source, _), (_, last) in sorted(self._tables.hours.items(), key=lambda item: item[0]):
+            hours = self._tables.hours.items()
+            found[source] = SourceActivity(
+                source=source,
+                last_event_id=last.id,
+                last_at=event_made_at(last.id),
+                last_type=last.type,
+                events=sum(count for (name, hour), (count, _) in hours if name == source and hour >= start),
+            )
+        return list(found.values())
 
     async def text(self, digest: str) -> str | None:
         """Return a text kept by its hash."""

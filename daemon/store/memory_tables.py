@@ -33,7 +33,7 @@ from hookline.daemon.store.changes import (
     Token,
 )
 from hookline.daemon.store.port import StoredEvent, StoredRejection
-from hookline.rules import EventId
+from hookline.rules import Event, EventId
 
 _MOST_CRASHES = 3
 _MAX_DETAIL = 500
@@ -97,6 +97,8 @@ class Tables:
     held: dict[Lane, str] = field(default_factory=dict)
     #: By source, reason and hour.
     rejections: dict[tuple[str, str, datetime], StoredRejection] = field(default_factory=dict)
+    #: By source and hour: how many events, and the last one.
+    hours: dict[tuple[str, datetime], tuple[int, Event]] = field(default_factory=dict)
     last_good_rules: str | None = None
     duplicates: int = 0
     keys: dict[tuple[str, str], Key] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class Tables:
             return self._count_duplicate(known, is_conflict=known.content != content)
         self.keys[key] = Key(event_id=event.id, content=content)
         self.events[event.id] = _stored(new, change.request)
+        hour = (event.source, _hour(self.clock()))
+        self.hours[hour] = (self.hours.get(hour, (0, event))[0] + 1, event)
         self._insert(event.id, new.deliveries)
         return Accepted(event_id=event.id)
 
@@ -237,7 +241,7 @@ class Tables:
 
     def _reject(self, change: Reject) -> None:
         now = self.clock()
-        bucket = (change.source, change.reason, now.replace(minute=0, second=0, microsecond=0))
+        bucket = (change.source, change.reason, _hour(now))
         known = self.rejections.get(bucket)
         self.rejections[bucket] = StoredRejection(
             source=change.source,
@@ -248,6 +252,10 @@ class Tables:
             detail=change.detail[:_MAX_DETAIL],
             client_ip=change.client_ip,
         )
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def event_made_at(event_id: EventId) -> datetime:

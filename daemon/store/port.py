@@ -110,6 +110,19 @@ class StoredRejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceActivity:
+    """What a source has received, as far back as the store remembers."""
+
+    source: str
+    #: The last event, which may be pruned by now.
+    last_event_id: EventId
+    last_at: datetime
+    last_type: str
+    #: How many were stored in the hours asked for.
+    events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
     """Which events to list; every field narrows."""
 
@@ -168,6 +181,13 @@ class Reader(Protocol):
 
     async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
         """Return refused requests, the latest first."""
+        ...
+
+    async def activity(self, *, since: datetime) -> list[SourceActivity]:
+        """Return what each source that ever stored an event received, by name; counted from the full hour of `since`.
+
+        Its cost does not grow with the number of events.
+        """
         ...
 
     async def text(self, digest: str) -> str | None:

@@ -20,7 +20,7 @@ from hookline.daemon.store.port import Claimed, StoreError
 from hookline.daemon.store.sqlite_accept import Moment
 from hookline.daemon.store.sqlite_file import FileLock, connect, on_thread, prepare_path, set_up, store_error
 from hookline.daemon.store.sqlite_reader import SqliteReader
-from hookline.daemon.store.sqlite_rows import length, micros
+from hookline.daemon.store.sqlite_rows import HOUR, micros
 from hookline.daemon.store.sqlite_writer import SqliteWriter
 from hookline.rules import EventId
 
@@ -29,7 +29,6 @@ T = TypeVar("T")
 _ACCEPT_LEASE = timedelta(seconds=60)
 _MOST_CLAIMED = 1_000
 _FREED_AT_ONCE = 1_000
-_HOUR = timedelta(hours=1)
 
 
 class SqliteStore:
@@ -171,8 +170,8 @@ class SqliteStore:
             )
             removed, after = removed + stretch.removed, stretch.following
         if removed < limit:
-            before_hour = micros(now - events) // length(_HOUR)
-            removed += await self._run(partial(pruning.prune_rejections, before_hour=before_hour, room=limit - removed))
+            before_hour = micros(now - events) // HOUR
+            removed += await self._run(partial(pruning.prune_hours, before_hour=before_hour, room=limit - removed))
         return removed
 
     async def _prune_keys(self, *, older_than: int, limit: int) -> int:

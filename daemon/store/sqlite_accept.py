@@ -14,6 +14,7 @@ from hookline.daemon.ids import lowest_at
 from hookline.daemon.store.changes import Accept, Accepted, NewDelivery, NewEvent, Request
 from hookline.daemon.store.sqlite_names import Names
 from hookline.daemon.store.sqlite_rows import (
+    HOUR,
     bound,
     bound_or_null,
     content_number,
@@ -104,6 +105,7 @@ def accept(
     run_many(connection, _SQL["insert_events"], rows.events)
     insert_deliveries(connection, rows.deliveries, counters)
     run_many(connection, _SQL["rearm_keys"], rows.rearmed)
+    run_many(connection, _SQL["add_to_hours"], _hours(rows.events, moment))
     run_many(connection, _SQL["count_duplicates"], [(number, *counts) for number, counts in rows.repeats.items()])
     counters["events"] += len(rows.events)
     counters["duplicates"] += sum(duplicates for duplicates, _ in rows.repeats.values())
@@ -155,6 +157,7 @@ def _collect(  # noqa: PLR0913, PLR0917 - one row's ingredients; a class around 
             json_object(request.query),
             digest,
             request.body,
+            bound_or_null(request.document),
         )
     )
     for new, number, _, _ in fresh:
@@ -169,6 +172,7 @@ def _collect(  # noqa: PLR0913, PLR0917 - one row's ingredients; a class around 
                 bound_or_null(event.sender_id),
                 bound(event.key),
                 bound_or_null(event.tenant),
+                bound_or_null(event.subject),
                 None if event.occurred_at is None else micros(event.occurred_at),
                 micros(event.received_at),
                 json_or_null(new.pointer),
@@ -178,6 +182,16 @@ def _collect(  # noqa: PLR0913, PLR0917 - one row's ingredients; a class around 
         )
         for delivery in new.deliveries:
             rows.deliveries.append(delivery_row(delivery, delivery_number(delivery.id), number, names, moment))
+
+
+def _hours(events: Sequence[Row], moment: Moment) -> list[Row]:
+    """Return what a batch adds to each source's hour, by the rows of its events."""
+    hour = moment.now // HOUR
+    added: dict[str | bytes, Row] = {}
+    for number, _, _, source, kind, *_ in events:
+        known = added.get(source)
+        added[source] = (source, hour, 1 if known is None else known[2] + 1, number, kind)
+    return list(added.values())
 
 
 def delivery_row(new: NewDelivery, number: int, event: int, names: Names, moment: Moment) -> Row:

@@ -79,7 +79,9 @@ def prune_events(writer: SqliteWriter, *, after: int, older_than: int, dead_befo
     return Stretch(len(events) + len(deliveries), following)
 
 
-def prune_rejections(writer: SqliteWriter, *, before_hour: int, room: int) -> int:
-    """Remove the rows of refused requests before an hour (since 1970)."""
+def prune_hours(writer: SqliteWriter, *, before_hour: int, room: int) -> int:
+    """Remove the rows of refused requests, and what sources received, before an hour (since 1970)."""
+    room = min(room, ROWS_AT_ONCE)
     with writer.transaction():
-        return writer.connection.execute(_SQL["delete_rejections"], (before_hour, min(room, ROWS_AT_ONCE))).rowcount
+        removed = writer.connection.execute(_SQL["delete_rejections"], (before_hour, room)).rowcount
+        return removed + writer.connection.execute(_SQL["delete_hours"], (before_hour, room - removed)).rowcount

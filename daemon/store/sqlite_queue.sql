@@ -68,6 +68,14 @@ DELETE FROM dedupe WHERE digest IN (
     SELECT digest FROM dedupe WHERE digest > ? AND digest <= ? AND event_id < ? LIMIT ?
 );
 
+-- name: delete_hours
+-- Each source's last row stays: it says when the source was last heard of.
+DELETE FROM source_hours WHERE (source, hour) IN (
+    SELECT source, hour FROM source_hours AS h WHERE hour < ?
+        AND EXISTS (SELECT 1 FROM source_hours AS later WHERE later.source = h.source AND later.hour > h.hour)
+    LIMIT ?
+);
+
 -- name: delete_rejections
 DELETE FROM rejections WHERE (source, reason, hour) IN (
     SELECT source, reason, hour FROM rejections WHERE hour < ? LIMIT ?

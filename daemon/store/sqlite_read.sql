@@ -1,8 +1,9 @@
 -- What a reader asks. Where `:name IS NULL OR` stands, a filter that is not given lets all pass.
 
 -- name: event_rows
-SELECT e.id, e.source, e.type, e.sender_id, e.key, e.tenant, e.occurred_at, e.received_at, e.pointer, e.matched,
-    e.is_unrouted, e.duplicates, e.conflicts, s.version, r.content_type, r.client_ip, r.headers, r.query, r.body
+SELECT e.id, e.source, e.type, e.sender_id, e.key, e.tenant, e.subject, e.occurred_at, e.received_at, e.pointer,
+    e.matched, e.is_unrouted, e.duplicates, e.conflicts, s.version, r.content_type, r.client_ip, r.headers, r.query,
+    r.body, r.document
 FROM events AS e JOIN requests AS r ON r.id = e.request_id JOIN rule_sets AS s ON s.id = e.rule_set_id
 
 -- name: one_event
@@ -83,7 +84,17 @@ ORDER BY l.name;
 
 -- name: rejections
 SELECT source, reason, first_at, last_at, count, detail, client_ip FROM rejections
-WHERE :source IS NULL OR source = :source ORDER BY last_at DESC LIMIT :limit;
+
+-- name: only_of_source
+WHERE source = :source
+
+-- name: latest_rejections
+ORDER BY last_at DESC LIMIT :limit
+
+-- name: activity
+-- Beside max(), SQLite takes the last event from the row that holds the maximum.
+SELECT source, last_id, last_type, sum(CASE WHEN hour >= ? THEN events ELSE 0 END), max(hour)
+FROM source_hours GROUP BY source ORDER BY source;
 
 -- name: text
 SELECT text FROM texts WHERE digest = ?;

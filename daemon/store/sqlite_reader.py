@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from hookline.daemon.ids import lowest_at
+from hookline.daemon.ids import lowest_at, made_at
 from hookline.daemon.store.changes import Attempt, DeliveryId, Lane, State
 from hookline.daemon.store.port import (
     DeliveryFilter,
     EventFilter,
     LaneState,
+    SourceActivity,
     StoredDelivery,
     StoredEvent,
     StoredRejection,
@@ -24,6 +25,7 @@ from hookline.daemon.store.port import (
 )
 from hookline.daemon.store.sqlite_file import check_schema, connect, on_thread, store_error
 from hookline.daemon.store.sqlite_rows import (
+    HOUR,
     NUMBER_OF_STATE,
     attempt_from,
     bound,
@@ -31,7 +33,9 @@ from hookline.daemon.store.sqlite_rows import (
     delivery_from,
     delivery_number,
     event_from,
+    event_id,
     event_number,
+    micros,
     moment,
     number_or_none,
     unbound,
@@ -113,7 +117,13 @@ class SqliteReader:
 
     async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
         """Return refused requests, the latest first."""
-        return await self._rows(("rejections",), {"source": bound_or_null(source), "limit": limit}, _rejection_from)
+        where = () if source is None else ("only_of_source",)
+        values = {"source": bound_or_null(source), "limit": limit}
+        return await self._rows(("rejections", *where, "latest_rejections"), values, _rejection_from)
+
+    async def activity(self, *, since: datetime) -> list[SourceActivity]:
+        """Return what each source received, by name, from its rows of hours."""
+        return await self._rows(("activity",), (micros(since) // HOUR,), _activity_from)
 
     async def text(self, digest: str) -> str | None:
         """Return a text kept by its hash."""
@@ -212,6 +222,17 @@ def _lane_from(row: tuple[Any, ...]) -> LaneState:
         oldest_due_at=None if first is None else moment(first),
         is_held=bool(is_held),
         reason=unbound(reason) if is_held else "",
+    )
+
+
+def _activity_from(row: tuple[Any, ...]) -> SourceActivity:
+    source, last_id, last_type, events, _ = row
+    return SourceActivity(
+        source=unbound(source),
+        last_event_id=event_id(last_id),
+        last_at=made_at(last_id),
+        last_type=unbound(last_type),
+        events=events,
     )
 
 

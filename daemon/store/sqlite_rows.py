@@ -32,6 +32,9 @@ NUMBER_OF_STATE = {state: number for number, state in enumerate(STATES)}
 MAX_NOTE = 1_000
 MAX_ANSWER = 4_096
 
+#: In microseconds: rejections and activity are counted by it.
+HOUR = 3_600_000_000
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400_000_000
 
@@ -161,11 +164,11 @@ def attempt_from(row: Row) -> Attempt:
 
 def event_from(row: Row) -> StoredEvent:
     """Read an event out of the columns of `event_rows`; its payload is read out of the body again."""
-    number, source, type_, sender_id, key, tenant, occurred_at, received_at, pointer_text, matched, *rest = row
-    is_unrouted, duplicates, conflicts, version, content_type, client_ip, headers, query, body = rest
+    number, source, type_, sender_id, key, tenant, subject, occurred_at, received_at, pointer_text, *rest = row
+    matched, is_unrouted, duplicates, conflicts, version, content_type, client_ip, headers, query, body, document = rest
     pointer = None if pointer_text is None else tuple(json.loads(pointer_text))
     content_type = unbound(content_type)
-    payload, envelope = (None, None) if type_ == "unreadable" else _payload(body, content_type, pointer)
+    payload, envelope = _payload(None if type_ == "unreadable" else _document(body, content_type, document), pointer)
     return StoredEvent(
         event=Event(
             id=event_id(number),
@@ -174,6 +177,7 @@ def event_from(row: Row) -> StoredEvent:
             sender_id=unbound(sender_id),
             key=unbound(key),
             tenant=unbound(tenant),
+            subject=unbound(subject),
             occurred_at=None if occurred_at is None else moment(occurred_at),
             received_at=moment(received_at),
             headers=json.loads(headers),
@@ -193,12 +197,19 @@ def event_from(row: Row) -> StoredEvent:
     )
 
 
-def _payload(body: bytes, content_type: str, pointer: tuple[str | int, ...] | None) -> tuple[Json, Json]:
-    """Return payload and envelope. Both None if the body cannot be read, as its receiver had it."""
+def _document(body: bytes, content_type: str, kept: str | bytes | None) -> Json:
+    """Return what the request's events were read from; None if it cannot be read, as its receiver had it."""
+    if kept is not None:
+        read: Json = json.loads(unbound(kept))
+        return read
     try:
-        whole = read_body(body, content_type)
+        return read_body(body, content_type)
     except ValueError:
-        return None, None
+        return None
+
+
+def _payload(whole: Json, pointer: tuple[str | int, ...] | None) -> tuple[Json, Json]:
+    """Return payload and envelope."""
     if pointer is None:
         return whole, None
     element: Any = whole

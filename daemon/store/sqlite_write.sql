@@ -17,14 +17,19 @@ INSERT INTO dedupe (digest, event_id, content) VALUES (?, ?, ?)
 ON CONFLICT (digest) DO UPDATE SET event_id = excluded.event_id, content = excluded.content;
 
 -- name: insert_requests
-INSERT INTO requests (id, last_event_id, content_type, client_ip, headers, query, digest, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO requests (id, last_event_id, content_type, client_ip, headers, query, digest, body, document)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_events
 INSERT INTO events (
-    id, request_id, rule_set_id, source, type, sender_id, key, tenant, occurred_at, received_at, pointer, matched,
-    is_unrouted
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    id, request_id, rule_set_id, source, type, sender_id, key, tenant, subject, occurred_at, received_at, pointer,
+    matched, is_unrouted
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_to_hours
+INSERT INTO source_hours (source, hour, events, last_id, last_type) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (source, hour) DO UPDATE SET events = events + excluded.events, last_id = excluded.last_id,
+    last_type = excluded.last_type;
 
 -- name: count_duplicates
 UPDATE events SET duplicates = duplicates + d.column2, conflicts = conflicts + d.column3

@@ -31,6 +31,7 @@ from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.sqlite_accept import Moment, accept, delivery_row, insert_deliveries
 from hookline.daemon.store.sqlite_names import Names
 from hookline.daemon.store.sqlite_rows import (
+    HOUR,
     NUMBER_OF_STATE,
     attempt_columns,
     bound,
@@ -43,7 +44,6 @@ from hookline.daemon.store.sqlite_statements import Row, run_many, select_many, 
 
 _SQL = statements("sqlite_write")
 _PENDING, _COLLECTED = NUMBER_OF_STATE[State.PENDING], NUMBER_OF_STATE[State.COLLECTED]
-_HOUR = 3_600_000_000
 _MAX_DETAIL = 500
 
 # What a change brings on itself: a row that is there already, an id that is none, a value that no column takes.
@@ -245,7 +245,7 @@ class SqliteWriter:
         row = (
             bound(change.source),
             change.reason,
-            moment.now // _HOUR,
+            moment.now // HOUR,
             moment.now,
             moment.now,
             change.count,

@@ -79,6 +79,7 @@ class Values:
             "sender_id": f"order-{self._keys}",
             "key": f"key-{self._keys}",
             "tenant": "acme",
+            "subject": f"order/{self._keys}",
             "occurred_at": self.clock() - timedelta(seconds=1),
             "received_at": self.clock(),
             "headers": {"content-type": "application/json", "x-shop": "1"},
@@ -99,7 +100,9 @@ class Values:
         new = self.event(payload, deliveries=deliveries, **changed)
         return self.request(new, body=body, window=window)
 
-    def request(self, *events: NewEvent, body: bytes, window: timedelta = WINDOW) -> Accept:
+    def request(
+        self, *events: NewEvent, body: bytes, window: timedelta = WINDOW, document: str | None = None
+    ) -> Accept:
         """A request of several events."""
         first = events[0].event
         return Accept(
@@ -109,6 +112,7 @@ class Values:
                 headers=first.headers,
                 query=first.query,
                 client_ip=first.client_ip,
+                document=document,
             ),
             events=events,
             dedupe_window=window,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -68,7 +69,7 @@ async def test_an_event_comes_back_as_it_was_accepted(store: Store, reader: Read
 
 async def test_what_a_sender_left_out_stays_left_out(store: Store, reader: Reader, values: Values) -> None:
     change = values.accept(
-        sender_id=None, tenant=None, occurred_at=None, headers={}, query={}, client_ip="", matched=()
+        sender_id=None, tenant=None, subject=None, occurred_at=None, headers={}, query={}, client_ip="", matched=()
     )
     await store.write([change])
     found = await reader.event(change.events[0].event.id)
@@ -80,7 +81,9 @@ async def test_what_a_sender_left_out_stays_left_out(store: Store, reader: Reade
 async def test_text_that_has_no_utf8_and_nul_survive(store: Store, reader: Reader, values: Values) -> None:
     odd = "a\ud800b\x00c\N{SNOWMAN}"
     new = values.delivery()
-    change = values.accept(new, type=odd, sender_id=odd, key=odd, tenant=odd, headers={"x-odd": odd}, query={odd: odd})
+    change = values.accept(
+        new, type=odd, sender_id=odd, key=odd, tenant=odd, subject=odd, headers={"x-odd": odd}, query={odd: odd}
+    )
     again = values.accept(key=odd)
     assert await store.write([change, again]) == [
         (Accepted(event_id=change.events[0].event.id),),
@@ -102,6 +105,19 @@ async def test_a_batch_keeps_its_body_once_and_each_event_its_place(
         found = await reader.event(new.event.id)
         assert found is not None
         assert (found.event, found.pointer, found.body) == (new.event, new.pointer, body)
+
+
+async def test_what_a_body_alone_does_not_say_is_kept_beside_it(store: Store, reader: Reader, values: Values) -> None:
+    document = {"id": 7, "name": "Zo\u00eb \ud800", "items": [{"n": 1}, {"n": 2}]}
+    whole = values.event(document)
+    parts = [values.event({"n": n + 1}, pointer=("items", n), envelope=document) for n in range(2)]
+    written = json.dumps(document, ensure_ascii=False)
+    form = b"payload=%7B%22id%22%3A+7%7D"
+    await store.write([values.request(*events, body=form, document=written) for events in ([whole], parts)])
+    for new in (whole, *parts):
+        found = await reader.event(new.event.id)
+        assert found is not None
+        assert (found.event, found.body) == (new.event, form)
 
 
 async def test_an_unreadable_body_is_kept_and_has_no_payload(store: Store, reader: Reader, values: Values) -> None:
@@ -451,6 +467,42 @@ async def test_refused_requests_are_counted_by_source_reason_and_hour(
     assert len(await reader.rejections()) == 3
     assert len(await reader.rejections(limit=2)) == 2
     assert (await reader.counts())["rejected"] == 10
+
+
+async def test_what_each_source_received_is_counted_by_the_hour(
+    store: Store, reader: Reader, values: Values, clock: Clock
+) -> None:
+    assert await reader.activity(since=clock()) == []
+    odd = "a\ud800b"
+    old = values.accept(source="erp", type="old")
+    await store.write([old, values.accept(key="one")])
+    clock.pass_(hours=20)
+    await store.write([values.accept(), values.request(values.event(1), values.event(2, type=odd), body=b"[1, 2]")])
+    clock.pass_(hours=5)
+    last = values.accept(type="last")
+    await store.write([last, values.accept(key="one")])
+    found = await reader.activity(since=clock() - timedelta(hours=24))
+    first, second = old.events[0].event, last.events[0].event
+    assert [(row.source, row.last_event_id, row.last_type, row.events) for row in found] == [
+        ("erp", first.id, "old", 0),
+        ("shop", second.id, "last", 4),
+    ]
+    assert [row.last_at.replace(microsecond=0) for row in found] == [first.received_at, second.received_at]
+    await store.write([values.accept(type=odd)])
+    assert (await reader.activity(since=clock()))[1].last_type == odd
+
+
+async def test_the_last_sign_of_a_source_outlives_its_events(
+    store: Store, reader: Reader, values: Values, clock: Clock
+) -> None:
+    for kind in ("early", "early", "late"):
+        await store.write([values.accept(type=kind)])
+        clock.pass_(hours=2)
+    clock.pass_(days=40)
+    await _prune(store)
+    assert await reader.events(EventFilter(), limit=9) == []
+    (row,) = await reader.activity(since=clock() - timedelta(days=100))
+    assert (row.last_type, row.events) == ("late", 1)
 
 
 # Reading

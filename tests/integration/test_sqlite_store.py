@@ -14,13 +14,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiosqlite
 import pytest
 
-from hookline.daemon.ids import Ids
+from hookline.daemon.ids import Ids, decode, encode
 from hookline.daemon.store.changes import (
     Accept,
     Accepted,
@@ -245,7 +246,7 @@ def _gone_but_for_its_wal(path: Path) -> None:
     ("spoil", "message"),
     [
         (_garbage, r"not a SQLite database: correct `store:`"),
-        (_newer, r"written by a newer Hookline \(schema 999; this one knows 1\): install that one again, or restore"),
+        (_newer, r"written by a newer Hookline \(schema 999; this one knows 2\): install that one again, or restore"),
         (_damaged, r"the file is damaged: stop, copy it .* restore a backup or salvage it with `sqlite3 hookline.db"),
         (_truncated, r"the file is damaged: stop, copy it"),
         (_gone_but_for_its_wal, r"missing or empty, but hookline.db-wal beside it holds data"),
@@ -326,6 +327,75 @@ async def test_nothing_is_acknowledged_into_a_file_that_was_removed(
     aside.rename(file)
     again = accept(ids, "lost")
     assert await store.write([again]) == [(Accepted(event_id=again.events[0].event.id),)]
+
+
+# Older files
+
+
+def _of_schema_1(path: Path, ids: Ids) -> tuple[EventId, ...]:
+    """Write a file as the first Hookline did: three events of two sources, one of them split."""
+    numbers = [decode("evt", ids.event()) for _ in range(3)]
+    hour = int(datetime(2026, 5, 4, tzinfo=UTC).timestamp()) * 1_000_000
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript((STORE / "sqlite_schema_1.sql").read_text())
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute("INSERT INTO rule_sets (version) VALUES (?)", ("f" * 32,))
+    for number, source, kind in zip(numbers, ("shop", "erp", "shop"), ("a", "b", "c"), strict=True):
+        connection.execute(
+            "INSERT INTO requests (id, last_event_id, content_type, client_ip, headers, query, digest, body)"
+            " VALUES (?, ?, 'application/json', '192.0.2.1', '{}', '{}', x'00', ?)",
+            (number, number, b'{"n": [{"x": 1}]}'),
+        )
+        connection.execute(
+            "INSERT INTO events (id, request_id, rule_set_id, source, type, sender_id, key, tenant, occurred_at,"
+            " received_at, pointer, matched, is_unrouted) VALUES (?, ?, 1, ?, ?, NULL, ?, 'acme', NULL, ?, ?, NULL, 0)",
+            (number, number, source, kind, kind, hour + number % 1000, '["n", 0]' if kind == "c" else None),
+        )
+    connection.execute("INSERT INTO counters (name, value) VALUES ('events', 3)")
+    connection.commit()
+    connection.close()
+    return tuple(EventId(encode("evt", number)) for number in numbers)
+
+
+async def test_a_file_of_the_first_schema_is_upgraded_and_keeps_its_events(path: Path, ids: Ids, clock: Clock) -> None:
+    first, second, third = _of_schema_1(path, ids)
+    with pytest.raises(StoreError, match=r"written by an older Hookline \(schema 1\): start the daemon once"):
+        await SqliteReader(path).counts()
+    for _ in range(2):  # the second start finds it upgraded
+        store = SqliteStore(path, clock=clock, ids=ids)
+        await store.open()
+        reader = store.reader()
+        found = await reader.events(EventFilter(), limit=9)
+        assert [(row.event.id, row.event.type, row.event.subject) for row in found] == [
+            (third, "c", None),
+            (second, "b", None),
+            (first, "a", None),
+        ]
+        assert (found[0].event.payload, found[0].event.envelope) == ({"x": 1}, {"n": [{"x": 1}]})
+        activity = await reader.activity(since=clock() - DAY)
+        assert [(row.source, row.last_event_id, row.last_type, row.events) for row in activity] == [
+            ("erp", second, "b", 1),
+            ("shop", third, "c", 2),
+        ]
+        await store.close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.close()
+
+
+async def test_an_upgraded_file_takes_new_events(path: Path, ids: Ids, clock: Clock) -> None:
+    _of_schema_1(path, ids)
+    store = SqliteStore(path, clock=clock, ids=ids)
+    await store.open()
+    new = new_event(ids, "new")
+    new = replace(new, event=replace(new.event, subject="deal/1"))
+    await store.write([request(new, body=b"{}")])
+    stored = await store.reader().event(new.event.id)
+    assert stored is not None
+    assert stored.event.subject == "deal/1"
+    assert {row.source: row.events for row in await store.reader().activity(since=clock())} == {"erp": 1, "shop": 3}
+    await store.close()
 
 
 # The disk
@@ -522,7 +592,10 @@ async def test_a_batch_costs_one_statement_for_each_table(store: SqliteStore, id
     await store._connection.set_trace_callback(seen.append)
     expected = [
         "BEGIN",
-        *(f"INSERT INTO {table}" for table in ("dedupe", "requests", "events", "deliveries", "counters")),
+        *(
+            f"INSERT INTO {table}"
+            for table in ("dedupe", "requests", "events", "deliveries", "source_hours", "counters")
+        ),
         "COMMIT",
     ]
     for size in (1, 20, 32):
@@ -638,11 +711,14 @@ async def test_every_statement_is_used_and_fits_the_schema(store: SqliteStore, p
         (("event_rows", "some_events", "newest_events"), "SEARCH e USING INTEGER PRIMARY KEY"),
         (("event_rows", "some_events", "only_unrouted", "newest_events"), "SEARCH e USING INDEX events_unrouted"),
         (("lanes",), "SEARCH deliveries USING INDEX deliveries_apart"),
+        (("rejections", "only_of_source", "latest_rejections"), "SEARCH rejections USING PRIMARY KEY (source=?)"),
+        (("activity",), "SCAN source_hours"),
     ],
 )  # fmt: skip
 async def test_lists_are_found_by_index(store: SqliteStore, path: Path, parts: tuple[str, ...], expected: str) -> None:
     plan = _explained(path, _read(*parts))
     assert expected in plan, plan
+    assert not re.search("SCAN (events|deliveries|[ed])\\b(?! USING INDEX deliveries_(pending|running))", plan), plan
 
 
 @pytest.mark.parametrize(

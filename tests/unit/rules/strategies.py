@@ -39,6 +39,7 @@ def events(draw: st.DrawFn) -> Event:
         sender_id=draw(st.none() | TEXTS),
         key="key",
         tenant=draw(st.none() | TEXTS),
+        subject=draw(st.none() | TEXTS),
         occurred_at=draw(st.none() | MOMENTS),
         received_at=draw(MOMENTS | st.just(datetime(2026, 5, 18, tzinfo=timezone(timedelta(hours=-3))))),
         headers=draw(st.dictionaries(st.sampled_from(["a", "x-b"]), TEXTS, max_size=2)),
@@ -55,7 +56,9 @@ PATHS = st.sampled_from(
         "$[?@.a == 1]", "$.a[?@.b]", "$..[?@.a != 'x' && @.b > 0]", "$[?@.a == $.b]", "$[0, 'a']",
     ]
 )  # fmt: skip
-FIELDS = st.sampled_from(["type", "source", "tenant", "sender_id", "client_ip", "header.a", "header.X-B", "query.B"])
+FIELDS = st.sampled_from(
+    ["type", "source", "tenant", "subject", "sender_id", "client_ip", "header.a", "header.X-B", "query.B"]
+)
 TIME_FIELDS = st.sampled_from(["occurred_at", "received_at"])
 
 # What may stand in a rule: YAML has no lone surrogates, and an integer of 400 digits is not asked for.

@@ -50,6 +50,12 @@ def lines(payload: Any = PAYLOAD, width: int = 100, **fields: Any) -> list[str]:
     return [line.replace(RULES.version[:6], "4f1c9e") for line in explanation_lines(explanation, width)]
 
 
+def test_what_an_event_is_about_stands_in_the_first_line() -> None:
+    assert lines(subject="invoice/42")[0].startswith(
+        "evt_0000000000001  invoice.paid from agiled, invoice/42, org_7f3c1d, 2026-05-18T12:00:00Z"
+    )
+
+
 def test_what_people_see() -> None:
     assert lines() == [
         "evt_0000000000001  invoice.paid from agiled, org_7f3c1d, 2026-05-18T12:00:00Z, rules 4f1c9e",
@@ -89,7 +95,7 @@ def test_lines_keep_to_the_width(width: Any) -> None:
 
 def test_a_sender_cannot_forge_a_line() -> None:
     forged = "x\n yes  large invoice paid\x1b[31m\u202e"
-    shown = lines({"data": {"currency": forged, "total": 1}}, type=forged, tenant=forged)
+    shown = lines({"data": {"currency": forged, "total": 1}}, type=forged, tenant=forged, subject=forged)
     assert len([line for line in shown if "large invoice paid  " in line]) == 1
     assert all(line.isprintable() for line in shown)
 

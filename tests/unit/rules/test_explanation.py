@@ -73,6 +73,7 @@ def explained(when: Json, payload: Json = INVOICE, **fields: Any) -> Explained:
             "the path selects nothing: $.data.lines is an array: did you mean $.data.lines[*].sku?",
         ),
         ({"tenant": "org_7"}, "the event has no tenant"),
+        ({"subject": "deal/42"}, "the event has no subject"),
         ({"header.x-knd": "a"}, 'there is no header "x-knd" (there is: x-count, x-kind)'),
         ({"query.page": "1"}, 'there is no query parameter "page" (there is: none)'),
         ({"envelope.$.id": 1}, "the event was not split from a batch, so it has no envelope"),

@@ -78,7 +78,7 @@ def test_interpolation_reaches_every_depth_but_no_key() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("${NOPE}", "${NOPE} is not set; looked in $CREDENTIALS_DIRECTORY and the environment for NOPE"),
+        ("${NOPE}", "${NOPE} is not set; looked in $CREDENTIALS_DIRECTORY, the environment and credentials/ for NOPE"),
         ("x${EMPTY}", "${EMPTY} is empty; put its value into $CREDENTIALS_DIRECTORY/EMPTY or the environment"),
         ("${vars.tem}", 'no variable "tem"; add it under vars: tem: …'),
         ("${file:gone}", "cannot read gone: no such file; give the path of a readable file"),
@@ -103,7 +103,7 @@ def test_a_document_reports_what_is_unset_at_its_place_and_goes_on() -> None:
     assert node is not None
     resolved: Any = interpolate_node(node, KNOWN, findings)
     assert [str(problem) for problem in findings.problems] == [
-        "f.yaml:1:4: a: ${NOPE} is not set; looked in $CREDENTIALS_DIRECTORY and the environment for NOPE",
+        "f.yaml:1:4: a: ${NOPE} is not set; looked in $CREDENTIALS_DIRECTORY, the environment and credentials/ for NOPE",
         'f.yaml:4:4: d: no variable "x"; add it under vars: x: …',
     ]
     assert resolved.plain() == {"a": "${NOPE}", "b": ["x", "s3cret"], "c": ["ada", "grace"], "d": "${vars.x}"}

@@ -124,6 +124,14 @@ NOON = datetime(2026, 5, 18, 12, tzinfo=UTC)
         (1_779_105_600.5, NOON.replace(microsecond=500_000)),
         ("1779105600.000200", NOON.replace(microsecond=200)),
         (999_999_999, datetime(2001, 9, 9, 1, 46, 39, tzinfo=UTC)),
+        ("2026-05-18 12:00:00 UTC", NOON),
+        ("2026-05-18 12:00:00.5 GMT", NOON.replace(microsecond=500_000)),
+        ("2026-05-18T14:00:00.0000000+02:00", NOON),
+        ("2015-10-05T14:42:19-0700", datetime(2015, 10, 5, 21, 42, 19, tzinfo=UTC)),
+        ("Mon, 18 May 2026 12:00:00 +0000", NOON),
+        ("Mon, 18 May 2026 09:00:00 -0300", NOON),
+        ("18 May 2026 12:00 GMT", NOON),
+        ("1 Jan 2026 23:59:60 UTC", datetime(2026, 1, 2, tzinfo=UTC)),
     ],
 )
 def test_a_time_is_read_as_senders_write_it(value: Any, moment: Any) -> None:
@@ -135,6 +143,8 @@ def test_a_time_is_read_as_senders_write_it(value: Any, moment: Any) -> None:
     [
         None, True, "", "now", "2026-13-01", "2026-05-18T25:00:00Z", "2026-05-18T12:00:00+01:99", "12:00", 5, -1,
         12_345_678_901, float("nan"), float("inf"), 1e300, "\u0662\u0660\u0662\u0666-\u0660\u0665-\u0661\u0668", [], {}, "0001-01-01T00:00:00+05:00", "1_779_105_600",
+        "2026-05-18 12:00:00 EST", "Mon, 18 May 2026 12:00:00", "Mon, 31 Feb 2026 12:00:00 GMT", "May, 18 May 2026 12:00:00 GMT",
+        "18 may 2026 12:00:00 GMT", "18 May 26 12:00:00 GMT", "18 May 2026 25:00:00 GMT",
         10**400, "2026-05-18T12:00:00Z" + " " * 100, "9999-12-31T23:59:60Z",
     ],
 )  # fmt: skip
