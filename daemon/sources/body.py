@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8
+from collections.abc import Sequence
 from itertools import accumulate
 from math import isinf
 from typing import Any
 from urllib.parse import parse_qsl
 
+from hookline.daemon.sources.xml_body import XmlError, read_xml
 from hookline.rules import Json
 
 #: Deeper ones would make each later reader of the payload recurse.
@@ -18,6 +20,7 @@ MAX_VALUES = 200_000
 MAX_FORM_FIELDS = 1_000
 
 _FORM = "application/x-www-form-urlencoded"
+_XML = ("application/xml", "text/xml")
 _WHITESPACE = b" \t\r\n"
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -32,22 +35,43 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def read_body(body: bytes, content_type: str) -> Json:
-    """Read a form as a mapping and anything else as JSON (senders often mislabel it), always as UTF-8.
+def is_form(body: bytes, content_type: str) -> bool:
+    """Tell whether `read_body` reads it as a form."""
+    # `curl -d` calls everything a form. No form begins with a bare bracket: it would be written %7B.
+    return media_type(content_type) == _FORM and not _begins_as_json(body)
 
-    A field that a form repeats becomes a list. A byte order mark is skipped (RFC 8259, 8.1). Refused are: other
-    encodings, NaN and infinities also as 1e400, a key twice in one object, more than 64 levels, more than
-    200,000 values, and numbers of more than 4,300 digits. Raises `UnreadableBodyError` and nothing else.
+
+def read_body(body: bytes, content_type: str) -> Json:
+    """Read a form or XML as a mapping and anything else as JSON (senders often mislabel it), always as UTF-8.
+
+    A field that a form repeats becomes a list; XML becomes what `read_xml` says. A byte order mark is skipped
+    (RFC 8259, 8.1). Refused are: other encodings, NaN and infinities also as 1e400, a key twice in one object, more
+    than 64 levels, more than 200,000 values, and numbers of more than 4,300 digits. Raises `UnreadableBodyError` and
+    nothing else.
     """
-    kind = media_type(content_type)
+    # All but a few are JSON: they need not know what else there is.
+    kind = media_type(content_type) if content_type != "application/json" else content_type
     if kind.startswith("multipart/"):
         raise UnreadableBodyError("a multipart body is not read")
     try:
-        # `curl -d` calls everything a form. No form begins with a bare bracket: it would be written %7B.
-        is_form = kind == _FORM and not body.lstrip(_WHITESPACE).startswith((b"{", b"["))
-        return _read_form(body) if is_form else _read_json(body)
+        if kind == _FORM and not _begins_as_json(body):
+            return _read_form(body)
+        if kind.endswith("xml") and is_xml(kind) and not _begins_as_json(body):
+            return read_xml(body.removeprefix(BOM_UTF8), max_depth=MAX_DEPTH, max_values=MAX_VALUES)
+        return read_json(body)
     except UnicodeDecodeError as error:
         raise UnreadableBodyError(f"not UTF-8 at byte {error.start}") from error
+    except XmlError as error:
+        raise UnreadableBodyError(str(error)) from error
+
+
+def is_xml(kind: str) -> bool:
+    """Tell whether a media type is XML (RFC 7303)."""
+    return kind in _XML or kind.endswith("+xml")
+
+
+def _begins_as_json(body: bytes) -> bool:
+    return body.lstrip(_WHITESPACE).startswith((b"{", b"["))
 
 
 def _read_form(body: bytes) -> Json:
@@ -57,6 +81,11 @@ def _read_form(body: bytes) -> Json:
         raise
     except ValueError as error:
         raise UnreadableBodyError(f"a form of more than {MAX_FORM_FIELDS} fields") from error
+    return as_mapping(fields)
+
+
+def as_mapping(fields: Sequence[tuple[str, str]]) -> Json:
+    """Return the fields of a form, or of a query, as a mapping; one that is repeated becomes a list."""
     found: dict[str, Json] = {}
     for name, value in fields:
         known = found.get(name)
@@ -69,13 +98,14 @@ def _read_form(body: bytes) -> Json:
     return found
 
 
-def _read_json(body: bytes) -> Json:
+def read_json(body: bytes, *, max_depth: int = MAX_DEPTH) -> Json:
+    """Read JSON. Raises `UnreadableBodyError`, and `UnicodeDecodeError` for other encodings than UTF-8."""
     body = body.removeprefix(BOM_UTF8)
     if not body:
         raise UnreadableBodyError("the body is empty")
     openings = body.count(b"[") + body.count(b"{")
-    if openings > MAX_DEPTH or (len(body) > MAX_VALUES and openings + body.count(b",") > MAX_VALUES):
-        _check_shape(body)
+    if openings > max_depth or (len(body) > MAX_VALUES and openings + body.count(b",") > MAX_VALUES):
+        _check_shape(body, max_depth)
     try:
         value: Json = _DECODER.decode(body.decode())
     except (UnreadableBodyError, UnicodeDecodeError):
@@ -89,14 +119,14 @@ def _read_json(body: bytes) -> Json:
     return value
 
 
-def _check_shape(body: bytes) -> None:
+def _check_shape(body: bytes, max_depth: int) -> None:
     # Outside of strings a backslash is no JSON, so taking escapes out first leaves quotes that begin and end strings.
     bare = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
     if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > MAX_VALUES:
         raise UnreadableBodyError(f"more than {MAX_VALUES:,} values")
     steps = memoryview(bare.translate(_STEPS, _NOT_BRACKETS)).cast("b")
-    if max(accumulate(steps), default=0) > MAX_DEPTH:
-        raise UnreadableBodyError(f"more than {MAX_DEPTH} levels deep")
+    if max(accumulate(steps), default=0) > max_depth:
+        raise UnreadableBodyError(f"more than {max_depth} levels deep")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

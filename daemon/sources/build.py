@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from typing import NamedTuple
 
-from hookline.daemon.sources.builtin_types import SOURCE_TYPES, source_type
 from hookline.daemon.sources.declaration import Declaration, read_declaration
 from hookline.daemon.sources.declared import DeclaredSource
 from hookline.daemon.sources.options import Options
-from hookline.daemon.sources.port import OptionProblem, Source, SourceSettings
+from hookline.daemon.sources.port import LearnedSecrets, OptionProblem, Outside, Source, SourceSettings
+from hookline.daemon.sources.public_url import parse_public_url
+from hookline.daemon.sources.source_type import COMMON_OPTIONS
+from hookline.daemon.sources.types import BUILT_IN, SourceCodeError, SourceTypes, guarded
 from hookline.rules.suggestion import suggest
 from hookline.rules.units import format_duration
-
-__all__ = ["SOURCE_TYPES", "build_source", "check_options", "declared_source", "event_types"]
 
 #: It is all that guards a source without a signature, and it stands in the sender's settings.
 MIN_PATH_TOKEN_LENGTH = 16
@@ -20,70 +23,131 @@ MIN_PATH_TOKEN_LENGTH = 16
 _MARGIN = timedelta(minutes=10)
 
 
-def event_types(type_name: str) -> frozenset[str] | None:
-    """Return the event types that a source type can send; None if that is open, or no such source type."""
-    if type_name not in SOURCE_TYPES:
-        return None
-    types = source_type(type_name).event_types
-    return None if types is None else frozenset(types)
+class _Read(NamedTuple):
+    declaration: Declaration
+    path_token: str | None
+    dedupe_window: timedelta | None
+    expect_every: timedelta | None
+    public_url: str | None
 
 
-def check_options(settings: SourceSettings, *, has_public_url: bool) -> list[OptionProblem]:
+def check_options(
+    settings: SourceSettings, *, types: SourceTypes = BUILT_IN, has_public_url: bool
+) -> list[OptionProblem]:
     """Return all that is wrong with a source's options; nothing if `build_source` can build it."""
+    code = types.get(settings.type).code if settings.type in types else None
+    if code is not None:
+        try:
+            return guarded(partial(code.check, settings, has_public_url=has_public_url))
+        except SourceCodeError as error:
+            origin = types.get(settings.type).origin
+            message = f"{origin} could not check the source: {error}"
+            return [OptionProblem(path=(), message=message, hint="tell its maker, or use another version of it")]
     problems: list[OptionProblem] = []
-    _read(settings, has_public_url=has_public_url, problems=problems)
+    _read(settings, types, has_public_url=has_public_url, problems=problems, learned=None)
     return problems
 
 
-def build_source(settings: SourceSettings, *, batch_limit: int, dedupe_window: timedelta) -> Source:
+def build_source(  # noqa: PLR0913 - what a source is made of, each once
+    settings: SourceSettings,
+    *,
+    types: SourceTypes = BUILT_IN,
+    batch_limit: int,
+    dedupe_window: timedelta,
+    outside: Outside | None = None,
+    learned: LearnedSecrets | None = None,
+) -> Source:
     """Build a source whose options were checked; `dedupe_window` is the configuration's.
 
     Raises `ValueError` with all problems if the options are wrong after all.
     """
-    return declared_source(settings, batch_limit=batch_limit, dedupe_window=dedupe_window)
+    kind = types.get(settings.type) if settings.type in types else None
+    if kind is None or kind.code is None:
+        return declared_source(
+            settings,
+            types=types,
+            batch_limit=batch_limit,
+            dedupe_window=dedupe_window,
+            outside=outside,
+            learned=learned,
+        )
+    build = partial(
+        kind.code.build,
+        settings,
+        batch_limit=batch_limit,
+        dedupe_window=dedupe_window,
+        outside=outside,
+        learned=learned,
+    )
+    try:
+        return guarded(build)
+    except SourceCodeError as error:
+        raise ValueError(f"sources.{settings.name}: {kind.origin} could not build it: {error}") from error
 
 
-def declared_source(settings: SourceSettings, *, batch_limit: int, dedupe_window: timedelta) -> DeclaredSource:
-    """As `build_source`; the declaration is in reach, for samples."""
+def declared_source(  # noqa: PLR0913 - as above
+    settings: SourceSettings,
+    *,
+    types: SourceTypes = BUILT_IN,
+    batch_limit: int,
+    dedupe_window: timedelta,
+    outside: Outside | None = None,
+    learned: LearnedSecrets | None = None,
+) -> DeclaredSource:
+    """As `build_source`, of a declared type; the declaration is in reach, for samples."""
     problems: list[OptionProblem] = []
-    read = _read(settings, has_public_url=True, problems=problems)
+    known = None if learned is None else partial(learned.known, settings.name)
+    read = _read(settings, types, has_public_url=True, problems=problems, learned=known)
     if read is None:
         raise ValueError(
             "; ".join(f"sources.{settings.name}: {'.'.join(map(str, one.path))}: {one.message}" for one in problems)
         )
-    declaration, path_token, own_window, expect_every = read
     return DeclaredSource(
         name=settings.name,
-        declaration=declaration,
-        path_token=path_token,
+        declaration=read.declaration,
+        path_token=read.path_token,
         batch_limit=batch_limit,
         # A captured request must not outlive the memory of its key.
-        dedupe_window=max(own_window or dedupe_window, declaration.verification.replay_span + _MARGIN),
-        expect_every=expect_every,
+        dedupe_window=max(read.dedupe_window or dedupe_window, read.declaration.verification.replay_span + _MARGIN),
+        expect_every=read.expect_every,
+        public_url=read.public_url,
+        outside=outside,
+        learned=learned,
     )
 
 
 def _read(
-    settings: SourceSettings, *, has_public_url: bool, problems: list[OptionProblem]
-) -> tuple[Declaration, str | None, timedelta | None, timedelta | None] | None:
+    settings: SourceSettings,
+    types: SourceTypes,
+    *,
+    has_public_url: bool,
+    problems: list[OptionProblem],
+    learned: Callable[[], tuple[str, ...]] | None,
+) -> _Read | None:
     options = Options(settings.options, (), problems)
-    if settings.type not in SOURCE_TYPES:
-        hint = suggest(settings.type, SOURCE_TYPES, what="there are")
+    if settings.type not in types:
+        hint = suggest(settings.type, types.names, what="there are")
         options.problem("type", f'unknown source type "{settings.type[:60]}"', hint)
         return None
-    kind = source_type(settings.type)
+    kind = types.get(settings.type)
     path_tokens = options.secrets("path_token", least=MIN_PATH_TOKEN_LENGTH) if "path_token" in options else None
     path_token = _path_token(options, path_tokens)
     window = options.duration("dedupe_window")
     expect_every = options.duration("expect_every")
+    public_url = _public_url(options)
     filled = kind.filled_in(options)
-    options.finish(also={*kind.options, "path_token", "dedupe_window", "expect_every", "verify"})
+    options.finish(also={*kind.options, *COMMON_OPTIONS, "verify"} - {"type"})
     if filled is None:
         return None
     found: list[OptionProblem] = []
-    declaration = read_declaration(filled, has_public_url=has_public_url, problems=found)
+    declaration = read_declaration(
+        filled.declaration,
+        has_public_url=has_public_url or public_url is not None,
+        problems=found,
+        learned=learned,
+    )
     # One option may stand at several places of a declaration.
-    problems.extend(dict.fromkeys(kind.translate(problem) for problem in found))
+    problems.extend(dict.fromkeys(filled.translate(problem) for problem in found))
     if declaration is None or problems:
         return None
     span = declaration.verification.replay_span
@@ -94,7 +158,17 @@ def _read(
             f"write more than {format_duration(span)}, or leave it out",
         )
         return None
-    return declaration, path_token, window, expect_every
+    return _Read(declaration, path_token, window, expect_every, public_url)
+
+
+def _public_url(options: Options) -> str | None:
+    if "public_url" not in options:
+        return None
+    try:
+        return parse_public_url(options.text("public_url", ""))
+    except ValueError as error:
+        options.problem("public_url", str(error), "write what stands in the sender's form, without its query")
+        return None
 
 
 def _path_token(options: Options, tokens: tuple[str, ...] | None) -> str | None:

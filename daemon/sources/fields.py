@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 from urllib.parse import quote
 
+from hookline.daemon.sources.filters import Filter, Maps, compile_filter
 from hookline.daemon.sources.places import Facts, Look, compile_look, is_place
 from hookline.rules import Json
 
 Scalar = bool | int | float | str
-
-FILTERS: Final[Mapping[str, Callable[[str], str]]] = {"lower": str.lower, "upper": str.upper}
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 # What `quote` leaves as it is (RFC 3986, 2.3).
@@ -30,7 +28,7 @@ class Placeholder:
     expression: str
     look: Look
     is_optional: bool
-    filters: tuple[Callable[[str], str], ...]
+    filters: tuple[Filter, ...]
 
     @property
     def is_of_element(self) -> bool:
@@ -72,7 +70,7 @@ class Alternative:
                 parts = [quote(part, safe="", errors="surrogatepass") for part in parts]
             found = None if parts is None else self._format % tuple(parts) or None
         if found is not None and facts.pointer is not None and not self._is_of_element:
-            found += "".join(f"[{step}]" for step in facts.pointer if isinstance(step, int))
+            found += facts.place or "".join(f"[{step}]" for step in facts.pointer if isinstance(step, int))
         return found
 
     def _parts(self, facts: Facts) -> list[str] | None:
@@ -80,12 +78,15 @@ class Alternative:
         # From the end, where formats say what is special to them: those that lack it are soon done with.
         for piece in reversed(self._looked_up):
             part = as_text(piece.look(facts))
+            if part is not None and piece.filters:
+                for change in piece.filters:
+                    part = change(part)
+                # What a filter leaves nothing of is as good as missing.
+                part = part or None
             if part is None:
                 if not piece.is_optional:
                     return None
                 part = ""
-            for change in piece.filters:
-                part = change(part)
             parts.append(part)
         parts.reverse()
         return parts
@@ -160,35 +161,56 @@ def as_text(value: Json) -> str | None:
     return None
 
 
-def compile_field(specs: tuple[str, ...], *, allow_literal: bool) -> Field:
+def compile_field(specs: tuple[str, ...], *, allow_literal: bool, maps: Maps | None = None) -> Field:
     """Compile alternatives. Raises `ValueError` with a message for people.
 
-    `allow_literal`: whether a plain word stands for itself; for an id it never does, all events would be one.
+    `allow_literal`: whether a plain word stands for itself; for an id it never does, all events would be one. `maps`
+    are the tables that the filter `map` knows.
     """
     headers: set[str] = set()
     query: set[str] = set()
-    alternatives = tuple(_compile_alternative(spec, headers, query, allow_literal) for spec in specs)
+    compiler = _Compiler(headers, query, maps or {})
+    alternatives = tuple(
+        compiler.alternative(spec) if "{" in spec or "}" in spec else compiler.lone(spec, allow_literal=allow_literal)
+        for spec in specs
+    )
     return Field(specs=specs, alternatives=alternatives, headers=frozenset(headers), query=frozenset(query))
 
 
-def _compile_alternative(spec: str, headers: set[str], query: set[str], allow_literal: bool) -> Alternative:  # noqa: FBT001 - private
-    if "{" not in spec and "}" not in spec:
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    """Compiles specs; collects what they read."""
+
+    headers: set[str]
+    query: set[str]
+    maps: Maps
+
+    def lone(self, spec: str, *, allow_literal: bool) -> Alternative:
         if is_place(spec):
-            return Alternative((Placeholder(spec, compile_look(spec, headers, query), False, ()),))
-        return Alternative((_literal(spec, allow_literal),))
-    pieces: list[str | Placeholder] = []
-    position = 0
-    for found in _PLACEHOLDER.finditer(spec):
-        pieces.append(spec[position : found.start()])
-        pieces.append(_compile_placeholder(found[1], headers, query))
-        position = found.end()
-    pieces.append(spec[position:])
-    if any("{" in piece or "}" in piece for piece in pieces if isinstance(piece, str)):
-        raise ValueError(f"{spec[:80]!r} has a brace without its partner")
-    return Alternative(tuple(piece for piece in pieces if piece))
+            return Alternative((Placeholder(spec, compile_look(spec, self.headers, self.query), False, ()),))
+        return Alternative((_literal(spec, allow_literal=allow_literal),))
+
+    def alternative(self, spec: str) -> Alternative:
+        pieces: list[str | Placeholder] = []
+        position = 0
+        for found in _PLACEHOLDER.finditer(spec):
+            pieces.append(spec[position : found.start()])
+            pieces.append(self._placeholder(found[1]))
+            position = found.end()
+        pieces.append(spec[position:])
+        if any("{" in piece or "}" in piece for piece in pieces if isinstance(piece, str)):
+            raise ValueError(f"{spec[:80]!r} has a brace without its partner")
+        return Alternative(tuple(piece for piece in pieces if piece))
+
+    def _placeholder(self, text: str) -> Placeholder:
+        expression, *filters = (part.strip() for part in text.split("|"))
+        is_optional = expression.endswith("?")
+        expression = expression.removesuffix("?")
+        look = compile_look(expression, self.headers, self.query)
+        return Placeholder(expression, look, is_optional, tuple(compile_filter(one, self.maps) for one in filters))
 
 
-def _literal(spec: str, allow_literal: bool) -> str:  # noqa: FBT001 - private
+def _literal(spec: str, *, allow_literal: bool) -> str:
     if not spec.strip():
         raise ValueError("it is empty; write a path such as $.id")
     if not allow_literal:
@@ -200,14 +222,3 @@ def _literal(spec: str, allow_literal: bool) -> str:  # noqa: FBT001 - private
             f"{spec[:80]!r} is no place in a request; write $.name, header.NAME, query.NAME or envelope.$.name"
         )
     return spec
-
-
-def _compile_placeholder(text: str, headers: set[str], query: set[str]) -> Placeholder:
-    expression, *names = (part.strip() for part in text.split("|"))
-    is_optional = expression.endswith("?")
-    expression = expression.removesuffix("?")
-    unknown = [name for name in names if name not in FILTERS]
-    if unknown:
-        raise ValueError(f"no filter {unknown[0][:40]!r}; there are: {', '.join(sorted(FILTERS))}")
-    look = compile_look(expression, headers, query)
-    return Placeholder(expression, look, is_optional, tuple(FILTERS[name] for name in names))

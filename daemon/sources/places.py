@@ -27,6 +27,8 @@ class Facts(NamedTuple):
     headers: Mapping[str, str | None]
     #: As `headers`.
     query: Mapping[str, str | None]
+    #: What tells the element from the others of its batch, if its indexes alone do not: see `Split.place`.
+    place: str | None = None
 
 
 #: Returns what stands at a place, None if nothing does.
@@ -117,9 +119,14 @@ def _in_envelope(path: str) -> Look:
         raise ValueError(f"envelope.{path[:80]} holds more than names, indexes and [*]")
 
     def look(facts: Facts) -> Json:
-        # [*] is the element's own place: of $.entries[*].changes[*] with pointer entries, 2, changes, 0 first the 2.
-        own = iter([step for step in facts.pointer or () if isinstance(step, int)])
-        bound = tuple(next(own, -1) if step is None else step for step in steps)
-        return None if -1 in bound else follow(facts.envelope, bound)
+        pointer = facts.pointer or ()
+        bound: list[str | int] = []
+        for position, step in enumerate(steps):
+            own = step if step is not None or position >= len(pointer) else pointer[position]
+            # [*] is the element's own place, and so means nothing in an array that the element does not stand in.
+            if own is None or (step is None and (isinstance(own, str) or pointer[:position] != tuple(bound))):
+                return None
+            bound.append(own)
+        return follow(facts.envelope, tuple(bound))
 
     return look

@@ -13,6 +13,8 @@ from hookline.rules import Json
 Reason = Literal[
     "signature",  # missing, wrong, or not readable
     "timestamp",  # signed, but too old or from the future
+    "certificate",  # what the sender signs with could not be fetched now
+    "handshake",  # a sender that introduces itself wrongly, or when nobody waits for it
     "body",  # not a body that we can take
     "method",
     "path",
@@ -38,10 +40,12 @@ class RequestRejected(Exception):  # noqa: N818 - the word of the contract; it i
 class IncomingRequest:
     """A request as received."""
 
+    #: `POST`, or another one that the source takes.
     method: str
     #: The part after /hooks/<source>, without the leading slash; "" if none.
     subpath: str
-    #: `public_url` of the configuration with path and raw query as received; None if it is not configured.
+    #: As the sender calls it: the source's own `public_url`, or the configuration's with the path as received, and the
+    #: raw query; None if neither is configured.
     url: str | None
     #: By lower-case name, in order, repeated ones apart; latin-1 decoded.
     headers: Sequence[tuple[str, str]]
@@ -62,6 +66,8 @@ class NormalizedEvent:
     sender_id: str | None
     key: str
     tenant: str | None
+    #: What it is about, in the sender's words, such as `deal/123`.
+    subject: str | None = None
     occurred_at: datetime | None
     payload: Json
     envelope: Json
@@ -69,6 +75,9 @@ class NormalizedEvent:
     pointer: tuple[str | int, ...] | None
     #: For people, if it is `unreadable`: what is wrong with the body.
     why_unreadable: str | None = None
+    #: Whether payload and envelope are other than what `read_body` makes of the body and its content type, such as JSON
+    #: in a field of a form: then the store keeps them as well, since it could not read them out of the body again.
+    is_reshaped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +85,50 @@ class Answer:
     """What the sender is told when its events are stored."""
 
     status: int = 200
-    #: False: an empty body (Xero).
-    has_body: bool = True
+    #: None: what was accepted, as JSON. b"": nothing, which some senders insist on (Xero).
+    body: bytes | None = None
+    #: Of a body that is given.
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a request is answered that is no event: a handshake."""
+
+    status: int = 200
+    #: By lower-case name; values are printable ASCII.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    #: For the log: what it was.
+    detail: str = field(default="", compare=False)
+
+
+class Outside(Protocol):
+    """What a source may ask of the world before it can verify; bounded, and only of hosts that its scheme names."""
+
+    async def fetch(self, url: str) -> bytes:
+        """Return what stands at an HTTPS URL. Raises `RequestRejected` (503, `certificate`) if it cannot be had now."""
+        ...
+
+
+class LearnedSecrets(Protocol):
+    """Secrets that a sender brings itself (Asana): kept beside the store, for its owner alone."""
+
+    def known(self, source: str) -> tuple[str, ...]:
+        """Return the secrets that a source has learned, the newest first."""
+        ...
+
+    def is_waiting(self, source: str) -> bool:
+        """Whether a source would take a secret now: it has none yet, or an operator asked it to wait for another."""
+        ...
+
+    async def learn(self, source: str, secret: str) -> None:
+        """Keep a secret for good (fsynced) and wait no more. Raises `RequestRejected` (503) if it cannot be kept."""
+        ...
 
 
 class Source(Protocol):
-    """A configured source. Both calls are pure and may be made concurrently."""
+    """A configured source. `verify` and `normalize` are pure and may be made concurrently."""
 
     @property
     def name(self) -> str:
@@ -91,6 +138,21 @@ class Source(Protocol):
     @property
     def answer(self) -> Answer:
         """What to tell the sender when its events are stored."""
+        ...
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """Methods that it takes, in upper case: `POST`, and what its handshakes need."""
+        ...
+
+    @property
+    def public_url(self) -> str | None:
+        """The URL that the sender calls it by, if that is not the configuration's with the path as received."""
+        ...
+
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` does anything: most sources have nothing to prepare."""
         ...
 
     @property
@@ -106,6 +168,14 @@ class Source(Protocol):
     @property
     def credential_query(self) -> frozenset[str]:
         """Names of query parameters that hold its credentials."""
+        ...
+
+    async def prepare(self, request: IncomingRequest) -> Reply | None:
+        """Do what comes before `verify`: fetch a key that it needs, or answer a handshake.
+
+        Called first, and only if `prepares`. Returns the whole answer if the request is no event. Raises
+        `RequestRejected`.
+        """
         ...
 
     def verify(self, request: IncomingRequest) -> None:

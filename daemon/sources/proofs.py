@@ -8,7 +8,9 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Protocol
 
+from hookline.daemon.sources.body import read_body
 from hookline.daemon.sources.port import IncomingRequest, RequestRejected
+from hookline.rules import Json
 
 
 class Verifier(Protocol):
@@ -17,9 +19,22 @@ class Verifier(Protocol):
     #: Lower-case names of headers that hold a credential, or a signature made with it.
     credential_headers: frozenset[str]
     credential_query: frozenset[str]
+    #: Whether `needs` ever asks for something.
+    fetches: bool
+
+    def needs(self, request: IncomingRequest) -> str | None:
+        """Return the URL of a key that must be fetched and given to `add_key` before `verify`; None in most cases.
+
+        Its host is one that the scheme names, whatever the request says.
+        """
+        ...
+
+    def add_key(self, url: str, data: bytes) -> None:
+        """Keep what stands at a URL that `needs` named. Raises `RequestRejected` (503, `certificate`): it is no key."""
+        ...
 
     def verify(self, request: IncomingRequest) -> None:
-        """Raise `RequestRejected` (401) unless the sender is who it should be."""
+        """Raise `RequestRejected` (401; 503 if what it `needs` is not there) unless the sender is who it should be."""
         ...
 
     def vouches_for(self, headers: frozenset[str], query: frozenset[str]) -> bool:
@@ -31,35 +46,66 @@ class Verifier(Protocol):
         ...
 
 
+class SelfContained:
+    """A verifier that has all it needs from the configuration."""
+
+    fetches = False
+
+    def needs(self, request: IncomingRequest) -> str | None:  # noqa: ARG002 - the protocol's
+        """Ask for nothing."""
+        return None
+
+    def add_key(self, url: str, data: bytes) -> None:
+        """Take no notice: nothing was asked for."""
+
+
 class Proof:
     """What a sender adds to its request."""
 
-    def __init__(self, headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> None:
-        """Keep both; the last of `headers` is the one that a forger would have to guess."""
+    def __init__(
+        self, headers: Mapping[str, str], query: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> None:
+        """Keep them; the last of `headers` is the one that a forger would have to guess.
+
+        `query` is appended to the query that there is, in order. `body`, if given, is sent in the place of the
+        request's: the secret stands in it.
+        """
         self.headers = dict(headers)
         self.query = dict(query or {})
+        self.body = body
 
 
 class CannotProveError(ValueError):
     """A sample that cannot be signed with what is configured (a public key). Caught by `send`, which says so."""
 
 
-def only_header(request: IncomingRequest, name: str) -> str | None:
-    """Return a header's value, None if it is absent.
+def only_headers(request: IncomingRequest, names: frozenset[str]) -> dict[str, str]:
+    """Return the values of some headers; one that is absent is not there.
 
-    Raises `RequestRejected` if it stands twice, for the sender's proxy and we might each read another one, and if it is
-    not ASCII.
+    Raises `RequestRejected` if one stands twice, for the sender's proxy and we might each read another one, and if one
+    is not ASCII.
     """
-    found: str | None = None
-    for header, value in request.headers:
-        if header == name:
-            if found is not None:
+    found: dict[str, str] = {}
+    for name, value in request.headers:
+        if name in names:
+            if name in found:
                 count = sum(header == name for header, _ in request.headers)
                 raise unsigned(f"there are {count} headers {name}")
-            found = value
-    if found is not None and not found.isascii():
-        raise unsigned(f"{name} holds characters beyond ASCII")
+            if not value.isascii():
+                raise unsigned(f"{name} holds characters beyond ASCII")
+            found[name] = value
     return found
+
+
+def only_header(request: IncomingRequest, name: str) -> str | None:
+    """Return a header's value, None if it is absent. Raises as `only_headers`."""
+    return only_headers(request, frozenset((name,))).get(name)
+
+
+def read_document(request: IncomingRequest) -> Json:
+    """Return the body as `normalize` reads it, so that both see the same. Raises `UnreadableBodyError`."""
+    content_type = next((value for name, value in request.headers if name == "content-type"), "")
+    return read_body(request.body, content_type)
 
 
 def unsigned(detail: str) -> RequestRejected:
@@ -67,7 +113,7 @@ def unsigned(detail: str) -> RequestRejected:
     return RequestRejected("signature", 401, detail)
 
 
-class TokenVerifier:
+class TokenVerifier(SelfContained):
     """A secret text in a header or query parameter."""
 
     def __init__(self, *, header: str | None, query: str | None, prefix: str, secrets: tuple[bytes, ...]) -> None:
@@ -114,7 +160,7 @@ class TokenVerifier:
         return Proof({self._header: value}) if self._header else Proof({}, {str(self._query): value})
 
 
-class BasicVerifier:
+class BasicVerifier(SelfContained):
     """A user name and password (RFC 7617), in UTF-8."""
 
     def __init__(self, *, username: str, passwords: tuple[str, ...]) -> None:
@@ -144,7 +190,7 @@ class BasicVerifier:
         return Proof({"authorization": f"Basic {b64encode(self._pairs[0]).decode()}"})
 
 
-class NoVerifier:
+class NoVerifier(SelfContained):
     """Anyone may send: the operator wrote `verify: none`."""
 
     credential_headers: frozenset[str] = frozenset()
@@ -170,6 +216,16 @@ class AnyVerifier:
         self._verifiers = verifiers
         self.credential_headers = frozenset[str]().union(*(one.credential_headers for one in verifiers))
         self.credential_query = frozenset[str]().union(*(one.credential_query for one in verifiers))
+        self.fetches = any(one.fetches for one in verifiers)
+
+    def needs(self, request: IncomingRequest) -> str | None:
+        """Ask for the first key that a way needs."""
+        return next((url for url in (one.needs(request) for one in self._verifiers) if url is not None), None)
+
+    def add_key(self, url: str, data: bytes) -> None:
+        """Give it to every way; those that need none take no notice."""
+        for verifier in self._verifiers:
+            verifier.add_key(url, data)
 
     def verify(self, request: IncomingRequest) -> None:
         """Raise the refusal that tells most: a good signature that is too old, else the first way's."""
@@ -179,7 +235,7 @@ class AnyVerifier:
                 return verifier.verify(request)
             except RequestRejected as refusal:
                 refusals.append(refusal)
-        raise next((one for one in refusals if one.reason == "timestamp"), refusals[0])
+        raise next((one for one in refusals if one.reason != "signature"), refusals[0])
 
     def vouches_for(self, headers: frozenset[str], query: frozenset[str]) -> bool:
         """Tell what all of them protect: an attacker picks the weakest."""

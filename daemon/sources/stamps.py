@@ -27,14 +27,25 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Stamp:
     """Where a request says when it was signed, and how old it may be."""
 
-    #: Lower-case name.
-    header: str
+    #: Lower-case name; "" if it stands in the body.
+    header: str = ""
+    #: What the piece of the header that holds it begins with, such as `t=`; "" if it is the whole header.
+    part: str = ""
+    #: Where it stands in the body, which is signed; () if it stands in a header.
+    body: tuple[str | int, ...] = ()
     #: Into the past and into the future; None: it is not checked, and only the dedupe key stops a replay.
     tolerance: timedelta | None
     unit: Unit = "auto"
 
+    @property
+    def place(self) -> str:
+        """Where it stands, for people."""
+        if self.body:
+            return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.body)
+        return f"{self.part} in {self.header}" if self.part else self.header
+
     def read(self, text: str) -> datetime | None:
-        """Return the time that the header names, None if it is not written as the unit asks."""
+        """Return the time that the text names, None if it is not written as the unit asks."""
         # isdigit() alone takes Arabic digits as well, and int() alone signs, underscores and blanks.
         if self.unit != "iso" and text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS:
             is_seconds = self.unit == "s" or (self.unit == "auto" and len(text) <= 11)
@@ -62,7 +73,7 @@ class Stamp:
         away = timedelta(seconds=abs(now - stamp) // timedelta(seconds=1))
         side = "old" if stamp < now else "in the future"
         return (
-            f"{self.header} is {format_duration(away)} {side}, allowed is {format_duration(self.tolerance)}: "
+            f"{self.place} is {format_duration(away)} {side}, allowed is {format_duration(self.tolerance)}: "
             "compare the clocks, or raise the tolerance if the sender's retries keep their timestamp"
         )
 

@@ -2,74 +2,101 @@
 
 from __future__ import annotations
 
-import binascii
-import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from hookline.daemon.sources.options import Options, kind_of
+from hookline.daemon.sources.body_token import BodyTokenVerifier
+from hookline.daemon.sources.options import Options, Path, kind_of
+from hookline.daemon.sources.places import parse_direct
 from hookline.daemon.sources.port import OptionProblem
 from hookline.daemon.sources.proofs import AnyVerifier, BasicVerifier, NoVerifier, TokenVerifier, Verifier
-from hookline.daemon.sources.signatures import Ed25519Verifier, HmacVerifier, Part, Scheme
-from hookline.daemon.sources.stamps import UNITS, Stamp
+from hookline.daemon.sources.schemes import Scheme
+from hookline.daemon.sources.signature_options import read_header, read_keys, read_scheme, read_tolerance
+from hookline.daemon.sources.signatures import Ed25519Verifier, digest_verifier, hmac_verifier, learned_verifier
+from hookline.daemon.sources.sns import SnsVerifier, is_topic_arn
+from hookline.daemon.sources.twilio import TwilioVerifier
 from hookline.rules import Json
 
-DEFAULT_TOLERANCE: Final = timedelta(minutes=5)
+#: Shorter ones can be guessed.
+MIN_SECRET_BYTES = 8
+#: Of an SNS message: its retries end after an hour.
+SNS_TOLERANCE: Final = timedelta(hours=1)
+#: Written as the secret of `hmac`: the sender brings it in a handshake.
+LEARNED: Final = "learned"
 
-_SCHEMES: Final = ("hmac", "ed25519", "token", "basic", "none")
 _ALGORITHMS: Final = ("sha1", "sha256", "sha384", "sha512")
-_PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _OPEN: Final = "write `verify: {scheme: hmac, …}` (token, basic), or `verify: none` to accept anything from anyone"
 
 
 class Verification:
     """What `verify:` says, read."""
 
-    def __init__(self, verifier: Verifier, tolerances: tuple[timedelta, ...] = ()) -> None:
+    def __init__(self, verifier: Verifier, tolerances: tuple[timedelta, ...] = (), *, learns: bool = False) -> None:
         """`tolerances` are those of its timestamps."""
         self.verifier = verifier
         #: How long a captured request could be sent again: its timestamp may lie as far ahead as behind.
         self.replay_span = max(tolerances, default=timedelta()) * 2
+        #: Whether its secrets are those that its sender brings.
+        self.learns = learns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a way to verify may need that its options do not say."""
+
+    has_public_url: bool
+    #: Returns the secrets that the source has learned.
+    learned: Callable[[], tuple[str, ...]]
 
 
 def read_verification(
-    value: Json, *, path: tuple[str | int, ...], has_public_url: bool, problems: list[OptionProblem]
+    value: Json,
+    *,
+    path: Path,
+    has_public_url: bool,
+    problems: list[OptionProblem],
+    learned: Callable[[], tuple[str, ...]] | None = None,
 ) -> Verification | None:
-    """Read one way to verify, or a list of which any is enough. None, with problems, if it cannot be used."""
+    """Read one way to verify, or a list of which any is enough. None, with problems, if it cannot be used.
+
+    `learned` returns the secrets of a source that says `secret: learned`, the newest first; it is asked at each
+    request. Without it there are none.
+    """
+    return _read(value, path, Surroundings(has_public_url=has_public_url, learned=learned or tuple), problems)
+
+
+def _read(value: Json, path: Path, around: Surroundings, problems: list[OptionProblem]) -> Verification | None:
     if value is None:
         problems.append(OptionProblem(path=path[:-1], message="`verify` is missing: a source fails closed", hint=_OPEN))
         return None
     if value == "none":
         return Verification(NoVerifier())
     if isinstance(value, list):
-        return _read_ways(value, path=path, has_public_url=has_public_url, problems=problems)
+        return _read_ways(value, path, around, problems)
     if not isinstance(value, dict):
         problems.append(OptionProblem(path=path, message=f"expected a mapping, saw {kind_of(value)}", hint=_OPEN))
         return None
     before = len(problems)
     options = Options(value, path, problems)
     if "scheme" not in options:
-        options.missing("scheme", f"there are: {', '.join(_SCHEMES)}")
-    scheme = options.choice("scheme", _SCHEMES, "")
-    verification = _READERS[scheme](options, has_public_url) if scheme else None
+        options.missing("scheme", f"there are: {', '.join(_READERS)}")
+    scheme = options.choice("scheme", _READERS, "")
+    verification = _READERS[scheme](options, around) if scheme else None
     if scheme:
         options.finish()
     return verification if len(problems) == before else None
 
 
 def _read_ways(
-    values: list[Json], *, path: tuple[str | int, ...], has_public_url: bool, problems: list[OptionProblem]
+    values: list[Json], path: Path, around: Surroundings, problems: list[OptionProblem]
 ) -> Verification | None:
     # A built-in type leaves null where the user gave no secret for a way.
     ways = [(number, value) for number, value in enumerate(values) if value is not None]
-    read = [
-        read_verification(value, path=(*path, number), has_public_url=has_public_url, problems=problems)
-        for number, value in ways
-    ]
+    read = [_read(value, (*path, number), around, problems) for number, value in ways]
     if not ways:
         problems.append(OptionProblem(path=path, message="the list is empty: a source fails closed", hint=_OPEN))
     whole = [one for one in read if one is not None]
@@ -78,20 +105,23 @@ def _read_ways(
     if len(whole) == 1:
         return whole[0]
     span = max(one.replay_span for one in whole)
-    return Verification(AnyVerifier(tuple(one.verifier for one in whole)), (span / 2,))
+    verifier = AnyVerifier(tuple(one.verifier for one in whole))
+    return Verification(verifier, (span / 2,), learns=any(one.learns for one in whole))
 
 
-def _read_none(options: Options, has_public_url: bool) -> Verification:  # noqa: ARG001, FBT001 - as the others
+def _read_none(options: Options, around: Surroundings) -> Verification:  # noqa: ARG001 - as the others
     return Verification(NoVerifier())
 
 
-def _read_token(options: Options, has_public_url: bool) -> Verification | None:  # noqa: ARG001, FBT001 - as the others
+def _read_token(options: Options, around: Surroundings) -> Verification | None:  # noqa: ARG001 - as the others
+    if "path" in options:
+        return _read_body_token(options)
     query = options.text("query", "")
-    header = _header(options, "header", default="" if query else "Authorization")
+    header = read_header(options, "header", default="" if query else "Authorization")
     if query and header:
         options.problem("query", "a token stands in a header or in the query, not in both", "take one away")
     prefix = options.text("prefix", "")
-    secrets = options.secrets("secret")
+    secrets = options.secrets("secret", least=MIN_SECRET_BYTES)
     if secrets is None:
         return None
     if not all(secret.isascii() and secret.isprintable() for secret in secrets):
@@ -101,28 +131,52 @@ def _read_token(options: Options, has_public_url: bool) -> Verification | None: 
     return Verification(TokenVerifier(header=header or None, query=query or None, prefix=prefix, secrets=encoded))
 
 
-def _read_basic(options: Options, has_public_url: bool) -> Verification | None:  # noqa: ARG001, FBT001 - as the others
+def _read_body_token(options: Options) -> Verification | None:
+    path = options.text("path", "")
+    steps = parse_direct(path) if path.startswith("$") else None
+    if not steps:
+        options.problem("path", f"{path[:60]!r} is no path of names and [*]", "write it as in $.value[*].clientState")
+    secrets = options.secrets("secret", least=MIN_SECRET_BYTES)
+    if secrets is None or not steps:
+        return None
+    encoded = tuple(secret.encode() for secret in secrets)
+    return Verification(BodyTokenVerifier(path=path, steps=steps, secrets=encoded))
+
+
+def _read_basic(options: Options, around: Surroundings) -> Verification | None:  # noqa: ARG001 - as the others
     username = options.text("username", "")
     if not username:
         options.missing("username", "write the name that the sender uses")
     if ":" in username:
         options.problem("username", "a user name for Basic holds no colon", "RFC 7617 cuts there")
-    passwords = options.secrets("password")
+    passwords = options.secrets("password", least=MIN_SECRET_BYTES)
     return Verification(BasicVerifier(username=username, passwords=passwords)) if passwords else None
 
 
-def _read_hmac(options: Options, has_public_url: bool) -> Verification | None:  # noqa: FBT001 - as the others
+def _read_hmac(options: Options, around: Surroundings) -> Verification | None:
     algorithm = options.choice("algorithm", _ALGORITHMS, "sha256")
-    scheme = _read_scheme(options, "hex", has_public_url)
-    keys = _read_keys(options, "secret", "text")
+    scheme = read_scheme(options, "hex", has_public_url=around.has_public_url)
+    if options.get("secret") == LEARNED:
+        learned = learned_verifier(scheme, algorithm=algorithm, secrets=around.learned) if scheme else None
+        return _with_tolerance(learned, scheme, learns=True) if learned and scheme else None
+    keys = read_keys(options, "secret", "text", least=MIN_SECRET_BYTES)
     if scheme is None or keys is None:
         return None
-    return _with_tolerance(HmacVerifier(scheme, algorithm=algorithm, keys=keys), scheme)
+    return _with_tolerance(hmac_verifier(scheme, algorithm=algorithm, keys=keys), scheme)
 
 
-def _read_ed25519(options: Options, has_public_url: bool) -> Verification | None:  # noqa: FBT001 - as the others
-    scheme = _read_scheme(options, "base64", has_public_url)
-    keys = _read_keys(options, "public_key", "base64")
+def _read_digest(options: Options, around: Surroundings) -> Verification | None:
+    algorithm = options.choice("algorithm", _ALGORITHMS, "sha256")
+    scheme = read_scheme(options, "hex", has_public_url=around.has_public_url)
+    keys = read_keys(options, "secret", "text", least=MIN_SECRET_BYTES)
+    if scheme is None or keys is None:
+        return None
+    return _with_tolerance(digest_verifier(scheme, algorithm=algorithm, keys=keys), scheme)
+
+
+def _read_ed25519(options: Options, around: Surroundings) -> Verification | None:
+    scheme = read_scheme(options, "base64", has_public_url=around.has_public_url)
+    keys = read_keys(options, "public_key", "base64", least=MIN_SECRET_BYTES)
     if scheme is None or keys is None:
         return None
     try:
@@ -133,134 +187,38 @@ def _read_ed25519(options: Options, has_public_url: bool) -> Verification | None
     return _with_tolerance(Ed25519Verifier(scheme, keys=public), scheme)
 
 
-_READERS: Final[Mapping[str, Callable[[Options, bool], Verification | None]]] = {
-    "none": _read_none,
-    "token": _read_token,
-    "basic": _read_basic,
+def _read_twilio(options: Options, around: Surroundings) -> Verification | None:
+    if not around.has_public_url:
+        options.problem("scheme", "Twilio signs the URL, which needs `public_url`", "write public_url: https://… in hookline.yaml")  # fmt: skip  # noqa: E501
+    keys = read_keys(options, "secret", "text", least=MIN_SECRET_BYTES)
+    return Verification(TwilioVerifier(keys=keys)) if keys else None
+
+
+def _read_sns(options: Options, around: Surroundings) -> Verification | None:  # noqa: ARG001 - as the others
+    topics = options.texts("topics")
+    if "topics" not in options:
+        options.missing("topics", "name them: anyone with an account at Amazon can send messages that are signed")
+    wrong = next((topic for topic in topics or () if not is_topic_arn(topic)), None)
+    if wrong is not None:
+        options.problem("topics", f"{wrong[:80]!r} is no topic", "write its ARN, as in arn:aws:sns:us-east-2:123456789012:orders")  # fmt: skip  # noqa: E501
+    tolerance = read_tolerance(options, SNS_TOLERANCE)
+    if topics is None or wrong is not None:
+        return None
+    return Verification(SnsVerifier(topics=topics, tolerance=tolerance), (tolerance,) if tolerance else ())
+
+
+_READERS: Final[Mapping[str, Callable[[Options, Surroundings], Verification | None]]] = {
     "hmac": _read_hmac,
     "ed25519": _read_ed25519,
+    "digest": _read_digest,
+    "token": _read_token,
+    "basic": _read_basic,
+    "twilio": _read_twilio,
+    "sns": _read_sns,
+    "none": _read_none,
 }
 
 
-def _with_tolerance(verifier: Verifier, scheme: Scheme) -> Verification:
+def _with_tolerance(verifier: Verifier, scheme: Scheme, *, learns: bool = False) -> Verification:
     tolerance = scheme.stamp.tolerance if scheme.stamp else None
-    return Verification(verifier, (tolerance,) if tolerance else ())
-
-
-def _header(options: Options, key: str, *, default: str | None = None) -> str:
-    """Read a header's name; "" and a problem if there is none."""
-    if key not in options and default is None:
-        options.missing(key, "write the header's name, such as X-Signature")
-    name = options.text(key, default or "")
-    if name and not _HEADER_NAME.fullmatch(name):
-        options.problem(key, f"{name[:60]!r} is no header's name", "letters, digits and - alone")
-        return ""
-    return name.lower()
-
-
-def _read_keys(options: Options, key: str, default_encoding: str) -> tuple[bytes, ...] | None:
-    encoding = options.choice("secret_encoding", ("text", "base64", "hex"), default_encoding)
-    prefix = options.text("secret_prefix", "")
-    secrets = options.secrets(key)
-    if secrets is None:
-        return None
-    keys = []
-    for secret in secrets:
-        bare = secret.removeprefix(prefix)
-        try:
-            decoded = _decode_key(bare, encoding)
-        except ValueError:
-            where = f" after {prefix}" if prefix else ""
-            options.problem(key, f"a secret is not {encoding}{where}", "was it copied whole?")
-            return None
-        if len(decoded) < 8:
-            options.problem(key, "a secret is shorter than 8 bytes, which can be guessed", "was it copied whole?")
-            return None
-        keys.append(decoded)
-    return tuple(keys)
-
-
-def _decode_key(text: str, encoding: str) -> bytes:
-    if encoding == "text":
-        return text.encode()
-    if encoding == "hex":
-        return binascii.unhexlify(text)
-    # Some show the secret without its padding.
-    return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
-
-
-def _read_scheme(options: Options, encoding: str, has_public_url: bool) -> Scheme | None:  # noqa: FBT001 - private
-    before = len(options.problems)
-    header = _header(options, "header")
-    chosen = options.choice("encoding", ("hex", "base64"), encoding)
-    prefixes = options.texts("prefix") or ("",)
-    separator = options.text("separator", "") or None
-    stamp = _read_stamp(options)
-    signed = _read_signed(options, has_stamp=stamp is not None or "timestamp" in options, has_public_url=has_public_url)
-    if len(options.problems) > before:
-        return None
-    return Scheme(
-        header=header,
-        encoding=cast("Any", chosen),
-        prefixes=prefixes,
-        separator=separator,
-        signed=signed,
-        stamp=stamp,
-    )
-
-
-def _read_stamp(options: Options) -> Stamp | None:
-    below = options.below("timestamp", hint="write {header: X-Timestamp, tolerance: 5m}")
-    if below is None:
-        return None
-    header = _header(below, "header")
-    unit = below.choice("unit", UNITS, "auto")
-    tolerance: timedelta | None = DEFAULT_TOLERANCE
-    if below.get("tolerance") == "off":
-        tolerance = None
-    elif "tolerance" in below:
-        tolerance = below.duration("tolerance")
-        if tolerance is not None and tolerance <= timedelta():
-            below.problem("tolerance", "nothing would ever be accepted", "write a time such as 5m, or off")
-    below.finish()
-    return Stamp(header=header, tolerance=tolerance, unit=cast("Any", unit)) if header else None
-
-
-def _read_signed(options: Options, *, has_stamp: bool, has_public_url: bool) -> tuple[str | Part, ...]:
-    text = options.text("signed", "{body}")
-    pieces: list[str | Part] = []
-    position = 0
-    for found in _PLACEHOLDER.finditer(text):
-        if found.start() > position:
-            pieces.append(text[position : found.start()])
-        position = found.end()
-        following = _PLACEHOLDER.split(text[position:], maxsplit=1)[0]
-        name, _, header = found[1].strip().partition(".")
-        if name in {"body", "timestamp", "method", "url"} and not header:
-            pieces.append(Part(name=cast("Any", name)))
-        elif name == "header" and _HEADER_NAME.fullmatch(header):
-            pieces.append(Part(name="header", header=header.lower(), before=following))
-        else:
-            options.problem(
-                "signed",
-                f"{{{found[1][:40]}}} is not known here",
-                "there are: {body}, {timestamp}, {method}, {url}, {header.NAME}",
-            )
-    if position < len(text):
-        pieces.append(text[position:])
-    names = {piece.name for piece in pieces if isinstance(piece, Part)}
-    if "body" not in names:
-        options.problem("signed", "the body is not signed, so anyone could change it", "add {body}")
-    if "timestamp" in names and not has_stamp:
-        options.problem(
-            "signed", "{timestamp} needs `timestamp`", "write timestamp: {header: X-Timestamp, tolerance: 5m}"
-        )
-    if has_stamp and "timestamp" not in names:
-        options.problem(
-            "signed" if "signed" in options else None,
-            "the timestamp is not signed, so anyone could renew it",
-            'write it into `signed` as the sender does, such as "{timestamp}.{body}", or take `timestamp` away',
-        )
-    if "url" in names and not has_public_url:
-        options.problem("signed", "{url} needs `public_url`", "write public_url: https://… in hookline.yaml")
-    return tuple(pieces)
+    return Verification(verifier, (tolerance,) if tolerance else (), learns=learns)

@@ -1,6 +1,8 @@
-"""Field specs and split paths: where in a request an event and its facts stand."""
+"""Field specs: where in a request the facts of an event stand, and what filters make of them."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,6 @@ from hypothesis import strategies as st
 
 from hookline.daemon.sources.fields import compile_field
 from hookline.daemon.sources.places import Facts
-from hookline.daemon.sources.split import NotSplittableError, elements, parse_split
 from hookline.rules import Json
 
 
@@ -58,6 +59,52 @@ def test_a_spec_finds(spec: str | tuple[str, ...], payload: Json, found: str | N
     assert text(spec, payload) == found
 
 
+MAPS = {"verb": {"create": "created", "gone": ""}}
+
+
+@pytest.mark.parametrize(
+    ("filters", "given_text", "found"),
+    [
+        ("slug", "Project Vendors", "project_vendors"),
+        ("slug", "  RFIs / (Old)--v2 ", "rfis_old_v2"),
+        ("slug", "snake__case", "snake_case"),
+        ("slug", "---", None),
+        ("cut_start zen:event-type:", "zen:event-type:ticket.created", "ticket.created"),
+        ("cut_start zen:", "ticket", "ticket"),
+        ("cut_start all", "all", None),
+        ("cut_end .v1", "qbo.customer.created.v1", "qbo.customer.created"),
+        ("cut_end .v1", "v1", "v1"),
+        ("first .", "a.b.c", "a"),
+        ("first .", "abc", "abc"),
+        ("last .", "a.b.c", "c"),
+        ("last .", "abc", "abc"),
+        ("last .", "a.", None),
+        ("after .", "a.b.c", "b.c"),
+        ("after .", "abc", None),
+        ("then x", "anything", "x"),
+        ("replace / .", "orders/paid/x", "orders.paid.x"),
+        ("map verb", "create", "created"),
+        ("map verb", "void", "void"),
+        ("map verb", "gone", None),
+        ("cut_start qbo.|cut_end .v1|first .|upper", "qbo.customer.created.v1", "CUSTOMER"),
+    ],
+)
+def test_a_filter_changes_what_was_found(filters: str, given_text: str, found: str | None) -> None:
+    field = compile_field((f"{{$.a|{filters}}}",), allow_literal=False, maps=MAPS)
+    assert field.text(facts({"a": given_text})) == found
+    assert field.identity(facts({"a": given_text})) == found
+
+
+def test_what_a_filter_leaves_nothing_of_is_missing_unless_it_may_be() -> None:
+    assert text("{$.a}.{$.b|cut_start x}", {"a": "1", "b": "x"}) is None
+    assert text("{$.a}.{$.b?|cut_start x}", {"a": "1", "b": "x"}) == "1."
+
+
+def test_a_map_that_is_not_there_is_guessed() -> None:
+    with pytest.raises(ValueError, match=r"no map 'vreb'; did you mean \"verb\"\?"):
+        compile_field(("{$.a|map vreb}",), allow_literal=False, maps=MAPS)
+
+
 def test_headers_and_query_are_read_by_name() -> None:
     assert text("header.X-Topic", {}, headers={"x-topic": "orders/paid"}) == "orders/paid"
     assert text("{header.X-Topic}-{query.v}", {}, headers={"x-topic": "a"}, query={"v": "2"}) == "a-2"
@@ -69,7 +116,17 @@ def test_around_a_split_event_a_wildcard_is_the_elements_own_place() -> None:
     around = {"envelope": body, "pointer": ("entry", 1, "c", 0)}
     assert text("envelope.$.app", 1, **around) == "a1"
     assert text("envelope.$.entry[*].id", 1, **around) == "e1"
+    assert text("envelope.$.entry[*].c[*]", 1, **around) == "1"
     assert text("envelope.$.entry[*].c[*].x[*]", 1, **around) is None
+    assert text("envelope.$[*]", 1, **around) is None
+
+
+def test_a_wildcard_is_no_place_in_an_array_where_the_element_does_not_stand() -> None:
+    body: Json = {"entry": [{"messaging": [1], "standby": [{"id": "other"}]}], "ids": ["x"]}
+    around = {"envelope": body, "pointer": ("entry", 0, "messaging", 0)}
+    assert text("envelope.$.entry[*].standby[*].id", 1, **around) is None
+    assert text("envelope.$.ids[*]", 1, **around) is None
+    assert text("envelope.$.entry[*].standby[0].id", 1, **around) == "other"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +135,14 @@ def test_around_a_split_event_a_wildcard_is_the_elements_own_place() -> None:
         ("{$.a", "brace"),
         ("a}", "brace"),
         ("{a.b}", "no place in a request"),
-        ("{$.a|lowr}", "no filter 'lowr'; there are: lower, upper"),
+        ("{$.a|lowr}", "no filter 'lowr'; did you mean \"lower\"?"),
+        ("{$.a|zzz}", "no filter 'zzz'; there are: after, cut_end, cut_start, first"),
+        ("{$.a|}", "no filter ''"),
+        ("{$.a|lower x}", "'lower x' is not written as 'lower'"),
+        ("{$.a|first}", "'first' is not written as 'first SEPARATOR'"),
+        ("{$.a|cut_end  UTC}", "one blank before each"),
+        ("{$.a|replace /}", "'replace /' is not written as 'replace OLD NEW'"),
+        ("{$.a|map verb}", "no map 'verb'; write it under `maps`"),
         ("headers.X-Id", "no place in a request; write"),
         ("envelope.id", "no place in a request"),
         ("envelope.$..id", "holds more than names"),
@@ -87,7 +151,7 @@ def test_around_a_split_event_a_wildcard_is_the_elements_own_place() -> None:
     ],
 )
 def test_a_spec_that_means_nothing_says_so(spec: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message.replace("|", r"\|")):
+    with pytest.raises(ValueError, match=re.escape(message)):
         compile_field((spec,), allow_literal=True)
 
 
@@ -117,45 +181,4 @@ def test_a_headers_identity_differs_for_each_element_of_a_batch() -> None:
     field = compile_field(("header.x-id",), allow_literal=False)
     keys = [field.identity(facts(1, pointer=("e", at), headers={"x-id": "m1"})) for at in (0, 1)]
     assert keys == ["m1[0]", "m1[1]"]
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "found"),
-    [
-        ("$.events[*]", {"events": [1, 2]}, [(("events", 0), 1), (("events", 1), 2)]),
-        ("$[*]", [5], [((0,), 5)]),
-        ("$.a.b[*]", {"a": {"b": [5]}}, [(("a", "b", 0), 5)]),
-        ("$['a b'][*]", {"a b": [5]}, [(("a b", 0), 5)]),
-        (
-            "$.n[*].d.e[*]",
-            {"n": [{"d": {"e": [1]}}, {"d": {"e": []}}, {"d": {"e": [2]}}]},
-            [(("n", 0, "d", "e", 0), 1), (("n", 2, "d", "e", 0), 2)],
-        ),
-        ("$.events[*]", {"events": []}, []),
-        ("$.events[*]", {"events": None}, []),
-    ],
-)
-def test_a_batch_is_split_with_pointers(path: str, body: Json, found: list[object]) -> None:
-    assert list(elements(body, parse_split(path))) == found
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ({}, "no 'events' in \\$"),
-        ([], "no 'events' in \\$"),
-        ({"events": {}}, "no array in \\$.events"),
-        ({"events": "ab"}, "no array in \\$.events"),
-    ],
-)
-def test_what_is_no_batch_says_what_is_missing(body: Json, message: str) -> None:
-    with pytest.raises(NotSplittableError, match=message):
-        list(elements(body, parse_split("$.events[*]")))
-
-
-@pytest.mark.parametrize(
-    "path", ["", "$", "events[*]", "$.events", "$.events[0]", "$..events[*]", "$.events[*].x", "$.e[?(@.a)]", "$.e[*"]
-)
-def test_other_split_paths_are_refused_with_the_form_to_write(path: str) -> None:
-    with pytest.raises(ValueError, match=r"end in \[\*\], as in \$\.events\[\*\]"):
-        parse_split(path)
+    assert field.identity(facts(1, pointer=("e", 0), headers={"x-id": "m1"}, place="[ab]")) == "m1[ab]"

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookline.daemon.sources.build import build_source, check_options
+from hookline.daemon.sources.keyed_hashes import PreparedHmac
 from hookline.daemon.sources.port import IncomingRequest, RequestRejected, Source, SourceSettings
 
 NOW = datetime(2026, 5, 18, 12, 0, 0, tzinfo=UTC)
@@ -174,18 +175,31 @@ def test_several_signatures_are_tried_up_to_a_cap() -> None:
 
 
 def test_a_bad_signature_costs_one_hash_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed: list[int] = []
-    update = hmac.HMAC.update
+    hashed: list[list[int]] = []
+    digest = PreparedHmac.digest
 
-    def counted(self: hmac.HMAC, piece: bytes) -> None:
-        hashed.append(len(piece))
-        update(self, piece)
+    def counted(self: PreparedHmac, message: list[bytes]) -> bytes:
+        hashed.append([len(piece) for piece in message])
+        return digest(self, message)
 
     one = source({**LISTED, "secret": [SECRET, "the new one"]})
-    monkeypatch.setattr(hmac.HMAC, "update", counted)
+    monkeypatch.setattr(PreparedHmac, "digest", counted)
     body = b"x" * (1 << 20)
     refusal(one, request(*signed(",".join([f"v1={'0' * 64}"] * 16)), body=body))
-    assert [size for size in hashed if size == len(body)] == [len(body)] * 2
+    # In pieces: a body of 1 MiB is not copied.
+    assert hashed == [[len(STAMP), 1, len(body)]] * 2
+
+
+@given(
+    # A block is 64 or 128 bytes; a longer key is hashed first.
+    st.sampled_from([1, 63, 64, 65, 127, 128, 129, 300]).flatmap(lambda size: st.binary(min_size=size, max_size=size)),
+    st.lists(st.binary()),
+    st.sampled_from(["sha1", "sha256", "sha384", "sha512"]),
+)
+def test_the_keyed_hash_is_that_of_the_standard_library(key: bytes, message: list[bytes], algorithm: str) -> None:
+    prepared = PreparedHmac(key, algorithm)
+    for _ in range(2):
+        assert prepared.digest(message) == hmac.new(key, b"".join(message), algorithm).digest()
 
 
 @pytest.mark.parametrize("change", ["=", "", "A", "\n"])
