@@ -8,7 +8,6 @@ from typing import Any
 
 import anyio
 
-import hookline.daemon.sources.build as source_types
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.delivery.actions import action_names
 from hookline.daemon.delivery.runner import Inspection, Runner
@@ -32,7 +31,7 @@ class Checked:
 def world_of(settings: Settings, secrets: Secrets, inspection: Inspection, *, is_offline: bool = False) -> World:
     """Return what rules may refer to under this configuration."""
     return World(
-        sources={name: source_types.event_types(source.type) for name, source in settings.sources.items()},
+        sources={name: settings.source_types.event_types(source.type) for name, source in settings.sources.items()},
         destinations={name: destination.action for name, destination in settings.destinations.items()},
         # Broken ones too: a rule that names one is not the mistake.
         actions=action_names(settings.plugins),

@@ -25,12 +25,12 @@ from hookline.daemon.http.server import Listener, serve
 from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
 from hookline.daemon.live_rules import LiveRules
+from hookline.daemon.live_sources import LiveSources
 from hookline.daemon.log import get_logger
 from hookline.daemon.metrics import MeasuredRunner, Metrics
 from hookline.daemon.rejections import Rejections
 from hookline.daemon.replay import Replayer
 from hookline.daemon.secrets import Secrets
-from hookline.daemon.sources.build import build_source
 from hookline.daemon.sources.port import RequestRejected
 from hookline.daemon.store.changes import Lane
 from hookline.daemon.store.group_commit import GroupCommit
@@ -90,10 +90,7 @@ class Service:
             log=self.log,
             on_accepted=self.metrics.accepted,
         )
-        self.sources = {
-            name: build_source(source, batch_limit=settings.limits.batch, dedupe_window=settings.retention.dedupe)
-            for name, source in settings.sources.items()
-        }
+        self.sources = LiveSources(settings, log=self.log)
         self._policies = {
             name: LanePolicy(concurrency=destination.concurrency, modifiers=destination.modifiers)
             for name, destination in settings.destinations.items()
@@ -114,6 +111,7 @@ class Service:
         """Serve until `stop`. Raises `StoreError`, `RulesError` or `ListenError` if it cannot start."""
         try:
             await self.store.open()
+            await self.sources.open()
             await self.rules.start()
             listeners = self._listen()
             async with anyio.create_task_group() as tasks:
@@ -135,6 +133,7 @@ class Service:
         finally:
             # Not to be interrupted: a store thread that is left open keeps the process from ending.
             with anyio.CancelScope(shield=True):
+                await self.sources.close()
                 await self.runner.close()
                 await self.store.close()
         self.log.info("stopped")
@@ -146,7 +145,7 @@ class Service:
     def _listen(self) -> list[Listener]:
         settings = self.settings
         receiver = Receiver(
-            sources=lambda: self.sources,
+            sources=lambda: self.sources.current,
             intake=self.intake.accept,
             on_rejected=self._rejected,
             settings=ReceiverSettings(
@@ -167,6 +166,9 @@ class Service:
                 reload=self._reload,
                 replay=self._replay,
                 set_held=self._set_held,
+                sources=self.sources.status,
+                await_secret=self.sources.await_secret,
+                forget_secrets=self.sources.forget_secrets,
             ),
             token=token,
             registry=self.metrics.registry,
@@ -207,9 +209,7 @@ class Service:
         """Say at each start what an operator should know and cannot see."""
         if has_wal_reset_bug():
             self.log.warning("sqlite.wal_reset_bug", version=sqlite3.sqlite_version, next_step=_WAL_RESET_STEP)
-        for name, source in self.settings.sources.items():
-            if source.options.get("verify") == "none" and "path_token" not in source.options:
-                self.log.warning("source.unverified", source=name, next_step="anybody may send to it: add a path_token")
+        self.sources.warn()
 
     async def _route_unrouted_quietly(self) -> None:
         try:

@@ -11,11 +11,12 @@ from hookline.daemon.config.listen import read_networks
 from hookline.daemon.config.references import References
 from hookline.daemon.config.section import is_null, kind_of, read_integer
 from hookline.daemon.config.settings import DEFAULT_CONCURRENCY, Destination
-from hookline.daemon.sources.port import OptionProblem, SourceSettings
+from hookline.daemon.sources.placed import placed
+from hookline.daemon.sources.port import SourceSettings
+from hookline.daemon.sources.types import SourceTypes
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.modifiers import MODIFIER_NAMES, parse_modifiers
-from hookline.rules.problem import Problem, dotted
-from hookline.rules.suggestion import did_you_mean, suggest
+from hookline.rules.suggestion import did_you_mean
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MOST_CONCURRENCY = 1000
@@ -56,10 +57,10 @@ def named_entries(node: Node | None, findings: Findings, *, what: str) -> dict[s
 
 
 def read_sources(
-    node: Node | None, references: References, findings: Findings, *, has_public_url: bool
+    node: Node | None, references: References, findings: Findings, *, types: SourceTypes, has_public_url: bool
 ) -> dict[str, SourceSettings]:
     """Return the sources, each checked by its type."""
-    from hookline.daemon.sources.build import SOURCE_TYPES, check_options  # noqa: PLC0415 - it reads declarations
+    from hookline.daemon.sources.build import check_options  # noqa: PLC0415 - slow, and only sources need it
 
     sources: dict[str, SourceSettings] = {}
     for name, entries in named_entries(node, findings, what="source").items():
@@ -67,8 +68,8 @@ def read_sources(
             findings.error(entries, '"hookline" is the source of events about ourselves', "choose another name")
             continue
         kind = entries.entries.get("type")
-        if not isinstance(kind, Scalar) or kind.value not in SOURCE_TYPES:
-            _report_type(entries, kind, SOURCE_TYPES, findings)
+        if not isinstance(kind, Scalar) or kind.value not in types:
+            _report_type(entries, kind, types, findings)
             continue
         options = references.resolve(entries).plain()
         settings = SourceSettings(
@@ -78,34 +79,24 @@ def read_sources(
             if isinstance(options, dict)
             else {},
         )
-        for problem in check_options(settings, has_public_url=has_public_url):
-            findings.problems.append(_placed(problem, entries))
+        found = check_options(settings, types=types, has_public_url=has_public_url)
+        findings.problems.extend(placed(problem, entries) for problem in found)
         sources[name] = settings
     return sources
 
 
-def _report_type(entries: Entries, kind: Node | None, known: Collection[str], findings: Findings) -> None:
+def _report_type(entries: Entries, kind: Node | None, types: SourceTypes, findings: Findings) -> None:
     if kind is None:
-        findings.error(entries, "the source has no type", suggest("", known, what="types"))
+        hint = "write one, such as type: agiled; hookline sources --types lists them"
+        findings.error(entries, "the source has no type", hint)
+        return
+    written = kind.text if isinstance(kind, Scalar) else ""
+    if written in types.broken:
+        # What is wrong with it is reported where it stands.
+        hint = f"mend {types.broken[written]}"
     else:
-        written = kind.text if isinstance(kind, Scalar) else ""
-        findings.error(kind, f'no source type "{written[:80]}"', suggest(written, known, what="types"))
-
-
-def _placed(problem: OptionProblem, entries: Entries) -> Problem:
-    """Find the place that a source's problem means: as deep along its path as the document goes."""
-    node: Node = entries
-    place = entries.place
-    for step in problem.path:
-        if isinstance(node, Entries) and isinstance(step, str) and step in node.entries:
-            place = node.keys[step] if problem.message.startswith("unknown") else node.entries[step].place
-            node = node.entries[step]
-        elif not isinstance(node, Entries | Scalar) and isinstance(step, int) and step < len(node.items):
-            node = node.items[step]
-            place = node.place
-        else:
-            break
-    return Problem(place=place, path=dotted((*entries.path, *problem.path)), message=problem.message, hint=problem.hint)
+        hint = did_you_mean(written, types.names) or "hookline sources --types lists them; type: generic declares any"
+    findings.error(kind, f'no source type "{written[:80]}"', hint)
 
 
 def read_destinations(

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from hookline.daemon.config.section import one_or_many, read_scalar
 from hookline.daemon.config.settings import Address
@@ -101,21 +100,6 @@ def _parse_network(text: str) -> IPv4Network | IPv6Network:
         raise ValueError(message) from None
     alone = text.split("/", maxsplit=1)[0]
     raise ValueError(f'"{text}" is an address inside a network: write {wider} for the network, or {alone} for it alone')
-
-
-def parse_public_url(text: str) -> str:
-    """Read an http or https URL without query; the slash at its end is left out. Raises `ValueError` for people."""
-    hint = "write https://hooks.example.com"
-    try:
-        parts = urlsplit(text)
-        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise ValueError(f'"{text[:80]}" is not a URL ({error}): {hint}') from None
-    if not is_right or any(character.isspace() for character in text):
-        raise ValueError(f'"{text[:80]}" is not an http or https URL: {hint}')
-    if parts.query or parts.fragment or "@" in parts.netloc or "?" in text or "#" in text:
-        raise ValueError(f'"{text[:80]}" has more than scheme, host, port and path: {hint}')
-    return text.rstrip("/")
 
 
 def public_clash(public: Sequence[Address], admin: Address) -> Address | None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from hookline.daemon.config.destinations import known_actions, read_destinations, read_sources
-from hookline.daemon.config.listen import parse_public_url, public_clash, read_addresses, read_networks
+from hookline.daemon.config.listen import public_clash, read_addresses, read_networks
 from hookline.daemon.config.references import References, read_variables
 from hookline.daemon.config.section import Section, is_null, one_or_many, read_scalar
 from hookline.daemon.config.settings import Address, Admin, Limits, Retention, Settings
 from hookline.daemon.regular_file import read_regular
 from hookline.daemon.secrets import Secrets
+from hookline.daemon.sources.public_url import parse_public_url
+from hookline.daemon.sources.types import load_source_types
 from hookline.rules import Json, Place, Problem
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.reader import read_bytes
@@ -89,16 +91,24 @@ def load_settings(
         message = "the file is empty" if is_empty else "the configuration is a mapping: key: value"
         findings.problems.append(Problem(place=document.place, path="", message=message, hint="begin with version: 1"))
         raise ConfigError(_in_order(findings.problems), {file: text})
-    settings = _Loading(path.absolute(), environ, findings, offline=offline).settings(document, actions)
+    loading = _Loading(path.absolute(), environ, findings, offline=offline)
+    settings = loading.settings(document, actions)
     problems = _in_order(findings.problems)
     if findings.has_errors:
-        raise ConfigError(problems, {file: text})
+        raise ConfigError(problems, {file: text, **loading.texts})
     return replace(settings, warnings=tuple(problems), text=text)
 
 
 def _in_order(problems: Sequence[Problem]) -> list[Problem]:
     nowhere = Place("", 0, 0)
-    return sorted(problems, key=lambda problem: ((problem.place or nowhere).line, (problem.place or nowhere).column))
+    # File by file; `sorted` keeps the order in which they were read.
+    files = list(dict.fromkeys((problem.place or nowhere).file for problem in problems))
+
+    def rank(problem: Problem) -> tuple[int, int, int]:
+        place = problem.place or nowhere
+        return files.index(place.file), place.line, place.column
+
+    return sorted(problems, key=rank)
 
 
 class _Loading:
@@ -110,6 +120,8 @@ class _Loading:
         self._environ = environ
         self._findings = findings
         self._offline = offline
+        #: Of other files with mistakes, by name.
+        self.texts: Mapping[str, str] = {}
 
     def settings(self, document: Entries, actions: Collection[str] | None) -> Settings:
         variables = self._variables(document)
@@ -123,6 +135,9 @@ class _Loading:
         plugins = self._plugins(top)
         has_sources, has_destinations = top.has("sources"), top.has("destinations")
         known = known_actions(plugins) if actions is None else actions
+        types = load_source_types(plugins if plugins is not None and plugins.is_dir() else None)
+        self._findings.problems.extend(types.problems)
+        self.texts = types.texts
         settings = Settings(
             path=self._path,
             listen=listen,
@@ -141,6 +156,7 @@ class _Loading:
                 document.entries["sources"] if has_sources else None,
                 references,
                 self._findings,
+                types=types,
                 has_public_url=public_url is not None,
             ),
             destinations=read_destinations(
@@ -149,6 +165,7 @@ class _Loading:
                 self._findings,
                 actions=known,
             ),
+            source_types=types,
         )
         top.finish()
         references.settle()

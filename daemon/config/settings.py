@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hookline.daemon.sources.port import SourceSettings
+from hookline.daemon.sources.types import BUILT_IN, SourceTypes
 from hookline.rules import Json, Modifiers, Place, Problem
 
 #: How many deliveries of one destination run at one time, if it says nothing.
@@ -104,6 +105,8 @@ class Settings:
     vars: Mapping[str, Json]
     sources: Mapping[str, SourceSettings]
     destinations: Mapping[str, Destination]
+    #: What `sources` may name in `type`: built in, beside the plug-ins, and from packages.
+    source_types: SourceTypes = field(default=BUILT_IN, repr=False, compare=False)
     #: What is probably not meant, though it works.
     warnings: tuple[Problem, ...] = ()
     #: The file's text, for excerpts and origins.

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from hookline.daemon.config.settings import Destination, Settings
 from hookline.daemon.secrets import MASK
+from hookline.daemon.sources.types import SourceTypes
 from hookline.rules import Json, RetryPolicy
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.interpolation import find_references
@@ -24,6 +25,8 @@ _COMMENT_COLUMN: Final = 60
 _SECRET_KEY: Final = re.compile(
     r"(?:.*[_-])?(?:secrets?|tokens?|passwords?|authorization|api[_-]?keys?|credentials?)", re.IGNORECASE
 )
+#: Where a declaration has what its sender proves itself by.
+_SECRET_PLACES: Final = frozenset({"secret", "password", "is"})
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./@+-]*(?::[A-Za-z0-9_./@+-]+)*")
 
 
@@ -87,10 +90,12 @@ class _Show:
         for name, source in settings.sources.items():
             yield f"  {name}:"
             yield self._line(4, "type", source.type, ("sources", name, "type"))
+            secret = _secret_options(settings.source_types, source.type)
             for key in source.options:
                 # As written: what a reference stands for may be a secret under any key.
                 written = self._node(("sources", name, key))
-                yield self._line(4, key, _hidden(written.plain() if written else MASK, key, ()), ("sources", name, key))
+                shown = _hidden(written.plain() if written else MASK, key, secret)
+                yield self._line(4, key, shown, ("sources", name, key))
 
     def _destinations(self, settings: Settings) -> Iterator[str]:
         yield "destinations:" if settings.destinations else "destinations: {}"
@@ -154,6 +159,14 @@ class _Show:
         for step in path:
             node = node.entries.get(step) if isinstance(node, Entries) else None
         return node
+
+
+def _secret_options(types: SourceTypes, name: str) -> frozenset[str]:
+    """Return which options of a source type go where a secret stands, whatever they are called."""
+    options = types.get(name).options if name in types else {}
+    return frozenset(
+        option for option, slot in options.items() if any(target[-1] in _SECRET_PLACES for target in slot.to)
+    )
 
 
 def _hidden(value: Json, key: str, secret: Collection[str]) -> Json:

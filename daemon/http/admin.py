@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from quart import Quart, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from hookline.daemon.live_sources import LearnsNothingError
 from hookline.daemon.replay import ReplayRequest, ReplayRequestError
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
 from hookline.daemon.store.port import StoreError
@@ -47,6 +49,12 @@ class Operations:
     replay: Callable[[ReplayRequest], Awaitable[list[str]]]
     #: Hold (True) or release (False) a destination's lane, with the reason; raises `KeyError` for an unknown one.
     set_held: Callable[[str, bool, str], Awaitable[None]]
+    #: What is known of each source, its name first.
+    sources: Callable[[], Sequence[Mapping[str, Any]]]
+    #: Let a source take one more secret of its sender's; raises `KeyError` and `LearnsNothingError`.
+    await_secret: Callable[[str], None]
+    #: Forget a source's learned secrets; returns how many there were, raises as `await_secret`.
+    forget_secrets: Callable[[str], Awaitable[int]]
 
 
 def public_application() -> Quart:
@@ -75,6 +83,7 @@ def admin_application(
     app.before_request(partial(_guard, expected=f"Bearer {token}".encode(), hosts=hosts))
     _add_health(app, operations, registry)
     _add_operations(app, operations)
+    _add_sources(app, operations)
     app.register_error_handler(ProblemError, _problem_error)
     app.register_error_handler(StoreError, _store_error)
     app.register_error_handler(HTTPException, _http_error)
@@ -137,6 +146,34 @@ def _add_operations(app: Quart, operations: Operations) -> None:
         except KeyError as error:
             raise ProblemError(404, "Not found", f"no destination {name!r}") from error
         return jsonify(destination=name, held=verb == "hold")
+
+
+def _add_sources(app: Quart, operations: Operations) -> None:
+    @app.get("/api/v1/sources")
+    async def sources() -> Response:
+        return jsonify(sources=operations.sources())
+
+    @app.post("/api/v1/sources/<name>/await")
+    async def await_secret(name: str) -> Response:
+        with _source_errors(name):
+            operations.await_secret(name)
+        return jsonify(source=name, waiting=True)
+
+    @app.post("/api/v1/sources/<name>/forget")
+    async def forget_secrets(name: str) -> Response:
+        with _source_errors(name):
+            return jsonify(source=name, forgotten=await operations.forget_secrets(name))
+
+
+@contextmanager
+def _source_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise ProblemError(404, "Not found", f"no source {name!r}") from error
+    except LearnsNothingError as error:
+        detail = f"the sender of {name!r} brings no secret: it stands in the configuration"
+        raise ProblemError(409, "The source learns no secret", detail) from error
 
 
 async def _json() -> Json:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from hookline.daemon.http.refusal import error_body
-from hookline.daemon.sources.port import Answer
+from hookline.daemon.sources.port import Answer, Reply
 from hookline.daemon.store.changes import Accepted
 
 #: When to come again after a 429 or 503; soon, for some senders give up for good after a few tries.
@@ -18,26 +19,35 @@ Response = tuple[dict[str, Any], dict[str, Any]]
 
 def stored(answer: Answer, accepted: tuple[Accepted, ...], duplicates: int) -> Response:
     """Say what was stored, in the way that the source's type asks for."""
-    body = b""
-    if answer.has_body:
-        # Ids are letters, digits and `_`: nothing in them needs escaping.
-        ids = ", ".join([f'"{one.event_id}"' for one in accepted])
-        body = f'{{"accepted": {len(accepted) - duplicates}, "duplicates": {duplicates}, "ids": [{ids}]}}'.encode()
-    return _response(answer.status, [_JSON] if body else [], body)
+    if answer.body is not None:
+        headers = [(b"content-type", answer.content_type.encode("ascii"))] if answer.content_type else []
+        return _response(answer.status, headers, answer.body)
+    # Ids are letters, digits and `_`: nothing in them needs escaping.
+    ids = ", ".join([f'"{one.event_id}"' for one in accepted])
+    body = f'{{"accepted": {len(accepted) - duplicates}, "duplicates": {duplicates}, "ids": [{ids}]}}'
+    return _response(answer.status, [_JSON], body.encode())
 
 
-def refused(status: int, error: str, detail: str) -> Response:
-    """Say why nothing was taken, and where it may pass, when to come again."""
+def replied(reply: Reply) -> Response:
+    """Say what a handshake asks for."""
+    headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in reply.headers.items()]
+    return _response(reply.status, headers, reply.body)
+
+
+def refused(status: int, error: str, detail: str, *, methods: Collection[str] = ("POST",)) -> Response:
+    """Say why nothing was taken, and where it may pass, when to come again. A 405 says which `methods` are taken."""
     headers = [_JSON]
     if status in {429, 503}:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
     elif status == 405:
-        headers.append((b"allow", b"POST"))
+        headers.append((b"allow", ", ".join(sorted(methods)).encode("ascii")))
     return _response(status, headers, error_body(error, detail))
 
 
 def _response(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> Response:
-    headers.append((b"content-length", b"%d" % len(body)))
+    # RFC 9110, 8.6: not in a response with status 204.
+    if status != 204:
+        headers.append((b"content-length", b"%d" % len(body)))
     return (
         {"type": "http.response.start", "status": status, "headers": headers},
         {"type": "http.response.body", "body": body},

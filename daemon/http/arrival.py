@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -51,10 +51,8 @@ def read_head(scope: Any) -> Head:
     return head
 
 
-def refuse_unreadable(method: str, head: Head, limit: int) -> None:
+def refuse_unreadable(head: Head, limit: int) -> None:
     """Refuse what can be refused before the body: alike for sources that exist and those that do not."""
-    if method != "POST":
-        raise RequestRejected("method", 405, "webhooks are taken by POST")
     if head.encoding not in {"", "identity"}:
         raise RequestRejected("body", 415, "the body must not be compressed: no Content-Encoding is taken")
     if head.media_type.startswith("multipart/"):
@@ -68,9 +66,19 @@ def too_large(limit: int) -> RequestRejected:
     return RequestRejected("limit", 413, f"the body is larger than {limit} bytes")
 
 
-def no_such_source() -> RequestRejected:
-    """Return what a source that does not exist is answered, and a wrong path token too, word for word."""
+def no_such_source(method: str) -> RequestRejected:
+    """Return what a source that does not exist is answered, and a wrong path token too, word for word.
+
+    By another method than POST that is what a source is answered that takes no other: which ones exist is not said.
+    """
+    if method != "POST":
+        return not_taken()
     return RequestRejected("path", 404, "no such source")
+
+
+def not_taken(methods: Collection[str] = ("POST",)) -> RequestRejected:
+    """Return the refusal of a method that a source does not take."""
+    return RequestRejected("method", 405, f"webhooks are taken by {' or '.join(sorted(methods))}")
 
 
 def parse_query(raw: str) -> Sequence[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The receiver: takes `POST /hooks/<source>` in front of the Quart application, and answers when it is stored.
+"""The receiver: takes requests to `/hooks/<source>` in front of the Quart application, and answers when it is stored.
 
 An ASGI function, because Quart's routing and request objects cost as much again as the server does. Quart's limits do
 not guard it, so it has its own.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,11 +19,19 @@ from urllib.parse import unquote
 from structlog.typing import FilteringBoundLogger
 
 from hookline.daemon.config.settings import Limits
-from hookline.daemon.http.answers import Response, refused, stored
-from hookline.daemon.http.arrival import Body, no_such_source, parse_query, read_head, refuse_unreadable, too_large
+from hookline.daemon.http.answers import Response, refused, replied, stored
+from hookline.daemon.http.arrival import (
+    Body,
+    no_such_source,
+    not_taken,
+    parse_query,
+    read_head,
+    refuse_unreadable,
+    too_large,
+)
 from hookline.daemon.http.client_address import ClientAddress
 from hookline.daemon.http.protocol import TAKE
-from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, RequestRejected, Source
+from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, Reply, RequestRejected, Source
 from hookline.daemon.store.changes import Accepted
 from hookline.daemon.store.port import StoreError
 
@@ -46,6 +54,8 @@ class ReceiverSettings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     #: How long a sender waits for the store before it is told to come again. The event may be stored all the same.
     store_timeout: timedelta = timedelta(seconds=2)
+    #: How long a source may take before it verifies: to fetch a key, or to keep a secret.
+    prepare_timeout: timedelta = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -56,6 +66,8 @@ class _Seen:
     client_ip: str = ""
     events: tuple[NormalizedEvent, ...] = ()
     accepted: tuple[Accepted, ...] = ()
+    #: What a 405 says is allowed: more than `POST` only to who knows the source's whole path.
+    methods: Collection[str] = ("POST",)
     outcome: str = ""
     detail: str = ""
 
@@ -98,6 +110,7 @@ class Receiver:
         self._client_address = ClientAddress(settings.trusted_proxies)
         self._body_seconds = settings.limits.body_timeout.total_seconds()
         self._store_seconds = settings.store_timeout.total_seconds()
+        self._prepare_seconds = settings.prepare_timeout.total_seconds()
         #: How much of bodies is held at this moment.
         self._in_flight = 0
         # What is waited for, by whom. The loop keeps only weak references to tasks: without these an intake that is one
@@ -167,48 +180,76 @@ class Receiver:
         except RequestRejected as rejected:
             seen.outcome, seen.detail = rejected.reason, rejected.detail
             self._on_rejected(seen.source, rejected, seen.client_ip)
-            return refused(rejected.status, rejected.reason, rejected.detail)
+            if rejected.status == 404:
+                # Word for word what a source that does not exist is answered.
+                told = no_such_source(scope["method"])
+                return refused(told.status, told.reason, told.detail)
+            return refused(rejected.status, rejected.reason, rejected.detail, methods=seen.methods)
 
     async def _take(self, source: Source | None, subpath: str, scope: Any, receive: Any, seen: _Seen) -> Response:
-        """Receive, verify, normalize, store. Raises `RequestRejected` and `_GoneError`."""
+        """Receive a request whole, and serve it. Raises `RequestRejected` and `_GoneError`."""
         head = read_head(scope)
         client = scope.get("client")
         seen.client_ip = client_ip = self._client_address(client[0] if client else None, head.forwarded)
-        refuse_unreadable(scope["method"], head, self._limits.body_bytes)
+        refuse_unreadable(head, self._limits.body_bytes)
         body = await self._read_body(scope.get("extensions", {}).get(TAKE), receive)
         try:
-            # Only now: a source that does not exist must not answer sooner than one whose path token is wrong.
-            if source is None:
-                raise no_such_source()
+            method = scope["method"]
             raw_query = scope["query_string"].decode("ascii", "replace")
+            query = parse_query(raw_query) if raw_query else ()
+            # Only now: a source that does not exist must not answer sooner, or otherwise, than one whose path token
+            # is wrong.
+            if source is None or (method != "POST" and method not in source.methods):
+                raise no_such_source(method)
             request = IncomingRequest(
-                method="POST",
+                method=method,
                 subpath=subpath,
-                url=self._public_url and self._url(scope, raw_query),
+                url=self._url(source, scope, raw_query),
                 headers=head.headers,
-                query=parse_query(raw_query) if raw_query else (),
+                query=query,
                 client_ip=client_ip,
                 body=body,
                 received_at=self._clock(),
             )
-            try:
-                source.verify(request)
-            except RequestRejected as rejected:
-                # Word for word what a source that does not exist is answered.
-                if rejected.status == 404:
-                    raise no_such_source() from rejected
-                raise
-            seen.events = source.normalize(request)
-            seen.accepted = accepted = await self._store(source, request, seen.events)
+            return await self._serve(source, request, seen)
         finally:
             self._in_flight -= len(body)
+
+    async def _serve(self, source: Source, request: IncomingRequest, seen: _Seen) -> Response:
+        """Prepare, verify, normalize, store. Raises `RequestRejected`."""
+        seen.methods = source.methods
+        if source.prepares:
+            reply = await self._prepare(source, request)
+            if reply is not None:
+                seen.outcome, seen.detail = "handshake", f"{request.method}{reply.detail}, answered {reply.status}"
+                return replied(reply)
+        source.verify(request)
+        if request.method not in source.methods:
+            raise not_taken(source.methods)
+        seen.events = source.normalize(request)
+        seen.accepted = accepted = await self._store(source, request, seen.events)
         duplicates = sum([one.is_duplicate for one in accepted])
         seen.outcome = "duplicate" if accepted and duplicates == len(accepted) else "accepted"
         return stored(source.answer, accepted, duplicates)
 
-    def _url(self, scope: Any, raw_query: str) -> str:
-        path = _raw_path(scope).decode("ascii", "replace")
-        return f"{self._public_url}{path}?{raw_query}" if raw_query else f"{self._public_url}{path}"
+    async def _prepare(self, source: Source, request: IncomingRequest) -> Reply | None:
+        """Let a source do what comes before it verifies, for as long as a sender may wait. Raises `RequestRejected`."""
+        try:
+            async with asyncio.timeout(self._prepare_seconds) as limit:
+                return await source.prepare(request)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            why = f"what comes before verification took longer than {self._prepare_seconds:g} s; send it again"
+            raise RequestRejected("handshake", 503, why) from None
+
+    def _url(self, source: Source, scope: Any, raw_query: str) -> str | None:
+        url = source.public_url
+        if url is None:
+            if self._public_url is None:
+                return None
+            url = f"{self._public_url}{_raw_path(scope).decode('ascii', 'replace')}"
+        return f"{url}?{raw_query}" if raw_query else url
 
     async def _read_body(self, take: Callable[[], Any] | None, receive: Any) -> bytes:
         """Return the whole body, counted as in flight: the caller takes it off the count. Raises as `_take` does."""

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hookline.daemon.http.admin import Operations, admin_application, public_application
+from hookline.daemon.live_sources import LearnsNothingError
 from hookline.daemon.metrics import Metrics
 from hookline.daemon.replay import ReplayRequest, ReplayRequestError
 from hookline.daemon.store.changes import Accepted, NewEvent
@@ -43,6 +44,24 @@ class Daemon:
             raise KeyError(name)
         self.asked.append((name, is_held, reason))
 
+    def sources(self) -> list[dict[str, Any]]:
+        return [{"name": "asana", "type": "asana", "waiting": True, "learned": 0}]
+
+    def await_secret(self, name: str) -> None:
+        self._check(name)
+        self.asked.append(("await", name))
+
+    async def forget_secrets(self, name: str) -> int:
+        self._check(name)
+        self.asked.append(("forget", name))
+        return 2
+
+    def _check(self, name: str) -> None:
+        if name == "nowhere":
+            raise KeyError(name)
+        if name == "agiled":
+            raise LearnsNothingError(name)
+
     def status(self) -> Mapping[str, Any]:
         return {"version": "1"}
 
@@ -60,6 +79,9 @@ def client(daemon: Daemon) -> Any:
         reload=daemon.reload,
         replay=daemon.replay,
         set_held=daemon.set_held,
+        sources=daemon.sources,
+        await_secret=daemon.await_secret,
+        forget_secrets=daemon.forget_secrets,
     )
     hosts = frozenset({"localhost", "127.0.0.1", "::1"})
     app = admin_application(operations, token=TOKEN, registry=daemon.metrics.registry, hosts=hosts)
@@ -160,6 +182,27 @@ async def test_hold_and_release(client: Any, daemon: Daemon) -> None:
     assert daemon.asked == [("erp", True, "maintenance"), ("erp", False, "")]
     assert (await client.post("/api/v1/destinations/nowhere/hold", headers=AUTHORIZED, json={})).status_code == 404
     assert (await client.post("/api/v1/destinations/erp/drop", headers=AUTHORIZED, json={})).status_code == 404
+
+
+async def test_sources_wait_for_a_secret_or_forget_theirs(client: Any, daemon: Daemon) -> None:
+    reply = await client.get("/api/v1/sources", headers=AUTHORIZED)
+    assert await reply.get_json() == {"sources": daemon.sources()}
+    waits = await client.post("/api/v1/sources/asana/await", headers=AUTHORIZED, json={})
+    assert await waits.get_json() == {"source": "asana", "waiting": True}
+    forgets = await client.post("/api/v1/sources/asana/forget", headers=AUTHORIZED, json={})
+    assert await forgets.get_json() == {"source": "asana", "forgotten": 2}
+    assert daemon.asked == [("await", "asana"), ("forget", "asana")]
+
+
+@pytest.mark.parametrize("verb", ["await", "forget"])
+async def test_a_source_that_is_not_or_learns_nothing_is_a_problem(client: Any, daemon: Daemon, verb: str) -> None:
+    missing = await client.post(f"/api/v1/sources/nowhere/{verb}", headers=AUTHORIZED, json={})
+    assert (missing.status_code, (await missing.get_json())["detail"]) == (404, "no source 'nowhere'")
+    reply = await client.post(f"/api/v1/sources/agiled/{verb}", headers=AUTHORIZED, json={})
+    assert reply.status_code == 409
+    assert (await reply.get_json())["title"] == "The source learns no secret"
+    assert daemon.asked == []
+    assert (await client.post(f"/api/v1/sources/asana/{verb}", headers={"Host": "localhost"})).status_code == 401
 
 
 async def test_metrics_are_readable_by_prometheus(client: Any, daemon: Daemon) -> None:

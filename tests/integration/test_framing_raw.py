@@ -41,8 +41,14 @@ class Open:
     dedupe_window: timedelta = timedelta()
     credential_headers: frozenset[str] = frozenset()
     credential_query: frozenset[str] = frozenset()
+    methods: frozenset[str] = frozenset({"POST"})
+    prepares: bool = False
+    public_url: str | None = None
 
     def verify(self, request: IncomingRequest) -> None: ...
+
+    async def prepare(self, request: IncomingRequest) -> None:
+        return None
 
     def normalize(self, request: IncomingRequest) -> tuple[NormalizedEvent, ...]:
         return ()

@@ -20,7 +20,7 @@ from hookline.daemon.config.settings import Address, Limits
 from hookline.daemon.http.listening import bind
 from hookline.daemon.http.receiver import Receiver, ReceiverSettings
 from hookline.daemon.http.server import Listener, serve
-from hookline.daemon.sources.port import Answer, IncomingRequest, NormalizedEvent
+from hookline.daemon.sources.port import Answer, IncomingRequest, NormalizedEvent, Reply
 from hookline.daemon.store.changes import Accepted
 from hookline.rules import EventId
 
@@ -38,8 +38,14 @@ class Open:
     dedupe_window: timedelta = timedelta()
     credential_headers: frozenset[str] = frozenset()
     credential_query: frozenset[str] = frozenset()
+    methods: frozenset[str] = frozenset({"POST"})
+    prepares: bool = False
+    public_url: str | None = None
 
     def verify(self, request: IncomingRequest) -> None: ...
+
+    async def prepare(self, request: IncomingRequest) -> Reply | None:
+        return None
 
     def normalize(self, request: IncomingRequest) -> tuple[NormalizedEvent, ...]:
         return ()

@@ -179,9 +179,9 @@ def test_offline_a_malformed_reference_or_an_unknown_variable_is_still_an_error(
 
 def test_an_unset_name_is_reported_once_and_its_consequences_not_at_all(write: Callable[[str], Path]) -> None:
     assert mistakes(write('version: 1\npublic_url: "${URL}"\nlisten: "${LISTEN}"\nstore: "${S}"\n'), {}) == [
-        "2:13: public_url: ${URL} is not set; looked in $CREDENTIALS_DIRECTORY and the environment for URL",
-        "3:9: listen: ${LISTEN} is not set; looked in $CREDENTIALS_DIRECTORY and the environment for LISTEN",
-        "4:8: store: ${S} is not set; looked in $CREDENTIALS_DIRECTORY and the environment for S",
+        "2:13: public_url: ${URL} is not set; looked in $CREDENTIALS_DIRECTORY, the environment and credentials/ for URL",
+        "3:9: listen: ${LISTEN} is not set; looked in $CREDENTIALS_DIRECTORY, the environment and credentials/ for LISTEN",
+        "4:8: store: ${S} is not set; looked in $CREDENTIALS_DIRECTORY, the environment and credentials/ for S",
     ]
 
 

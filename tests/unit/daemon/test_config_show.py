@@ -31,6 +31,15 @@ destinations:
   ops: {slack: {url: "https://hooks.slack.example.com/services/literal-path"}}
   own: {pager: {url: "https://user:literal-pass@pager.example.com/literal-path", text: "{{ event.type }}"}}
 """
+TRACKER = """\
+title: Tracker
+about: Ours.
+setup: ["Give it {url}."]
+options:
+  word: {to: [verify.secret], is_required: true, about: the secret word}
+  team: {to: [event.tenant], about: whose it is}
+declaration: {verify: {scheme: token}, event: {tenant: $.owner}}
+"""
 ENVIRON = {"HOST": "hooks.example.com", "AGILED": "agiled-from-environment", "ERP": "erp-from-environment"}
 
 
@@ -89,3 +98,18 @@ def test_what_is_shown_is_a_configuration_again(shown: str, tmp_path: Path) -> N
     assert settings.vars == {"team": ["ada"], "note": "costs ${x}: {{ 5 }}", "code": "007", "path": "$.a[0]"}
     assert node is not None
     assert set(settings.destinations) == {"erp", "ops", "own"}
+
+
+def test_a_secret_of_a_users_source_type_is_hidden_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "tracker.source.yaml").write_text(TRACKER)
+    path = tmp_path / "hookline.yaml"
+    path.write_text(
+        "version: 1\nsources:\n"
+        "  meta: {type: meta, secret: literal-app-secret, verify_token: literal-word}\n"
+        "  own: {type: tracker, word: literal-own-secret, team: $.team}\n"
+    )
+    shown = show_settings(load_settings(path, environ={}))
+    assert "literal" not in shown
+    assert line(shown, "word").startswith('word: "***"')
+    assert "$.team" in line(shown, "team")

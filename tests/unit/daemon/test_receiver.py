@@ -18,7 +18,7 @@ from structlog.testing import CapturingLogger, capture_logs
 from hookline.daemon.config.settings import Limits
 from hookline.daemon.http.credentials import without_credentials
 from hookline.daemon.http.receiver import Receiver, ReceiverSettings
-from hookline.daemon.sources.port import Answer, IncomingRequest, NormalizedEvent, RequestRejected
+from hookline.daemon.sources.port import Answer, IncomingRequest, NormalizedEvent, Reply, RequestRejected
 from hookline.daemon.store.changes import Accepted
 from hookline.daemon.store.port import StoreError
 from hookline.rules import EventId
@@ -40,14 +40,37 @@ class Shop:
     dedupe_window: timedelta = timedelta()
     credential_headers: frozenset[str] = frozenset({"x-signature"})
     credential_query: frozenset[str] = frozenset({"token"})
+    methods: frozenset[str] = frozenset({"POST"})
+    prepares: bool = False
+    public_url: str | None = None
     events: tuple[NormalizedEvent, ...] = (_EVENT,)
     raises: Exception | None = None
 
     def verify(self, request: IncomingRequest) -> None:
         if self.raises:
             raise self.raises
+        self._check_path(request)
         if dict(request.headers).get("x-signature") != "good":
             raise RequestRejected("signature", 401, "the signature is wrong")
+
+    #: The whole of a path that is right.
+    subpath: str = ""
+    reply: Reply | RequestRejected | None = None
+    prepared: list[IncomingRequest] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+
+    async def prepare(self, request: IncomingRequest) -> Reply | None:
+        self.prepared.append(request)
+        self._check_path(request)
+        if self.gate is not None:
+            await self.gate.wait()
+        if isinstance(self.reply, RequestRejected):
+            raise self.reply
+        return self.reply
+
+    def _check_path(self, request: IncomingRequest) -> None:
+        if request.subpath != self.subpath:
+            raise RequestRejected("path", 404, "the path token is wrong")
 
     def normalize(self, request: IncomingRequest) -> tuple[NormalizedEvent, ...]:
         return self.events
@@ -69,6 +92,7 @@ class Stage:
     passed_on: int = 0
     log: Any = field(default_factory=structlog.get_logger)
     store_timeout: timedelta = timedelta(seconds=2)
+    prepare_timeout: timedelta = timedelta(seconds=10)
 
     def receiver(self) -> Receiver:
         return Receiver(
@@ -81,6 +105,7 @@ class Stage:
                 public_url=self.public_url,
                 trusted_proxies=(ip_network("127.0.0.0/8"),),
                 store_timeout=self.store_timeout,
+                prepare_timeout=self.prepare_timeout,
             ),
             clock=lambda: _NOW,
             monotonic=lambda: 0.0,
@@ -139,8 +164,9 @@ async def _ask(
         return 0, {}, None
     start, body = sent
     headers = {name.decode(): value.decode() for name, value in start["headers"]}
-    assert int(headers["content-length"]) == len(body["body"])
-    return start["status"], headers, json.loads(body["body"]) if body["body"] else None
+    assert int(headers.get("content-length", "0")) == len(body["body"])
+    is_json = headers.get("content-type") == "application/json"
+    return start["status"], headers, json.loads(body["body"]) if is_json else body["body"] or None
 
 
 async def test_a_stored_request_is_answered_with_its_events() -> None:
@@ -157,6 +183,7 @@ async def test_a_stored_request_is_answered_with_its_events() -> None:
 
 async def test_a_request_is_handed_on_as_it_came() -> None:
     stage = Stage(public_url="https://hooks.example.com/")
+    stage.source.subpath = "a b"
     scope = _scope(b"/hooks/shop/a%20b", query=b"q=%C3%A9&q=2&e=", x_name="\xe9")
     await _ask(stage.receiver(), scope, [b"one", b"", b"two"])
     assert stage.taken == [
@@ -189,10 +216,111 @@ async def test_the_sender_behind_a_trusted_proxy_is_found() -> None:
 
 
 async def test_a_source_may_ask_for_another_status_and_no_body() -> None:
-    stage = Stage(source=Shop(answer=Answer(status=202, has_body=False)))
+    stage = Stage(source=Shop(answer=Answer(status=202, body=b"")))
     status, headers, body = await _ask(stage.receiver(), _scope())
     assert (status, body) == (202, None)
     assert "content-type" not in headers
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "content_type", "length", "said"),
+    [
+        (Answer(body=b"<Response/>", content_type="text/xml"), 200, "text/xml", "11", b"<Response/>"),
+        (Answer(status=202, body=b"", content_type="text/xml"), 202, "text/xml", "0", None),
+        (Answer(status=204, body=b""), 204, None, None, None),
+    ],
+)
+async def test_a_source_may_say_what_is_answered(
+    answer: Answer, status: int, content_type: str | None, length: str | None, said: bytes | None
+) -> None:
+    given, headers, body = await _ask(Stage(source=Shop(answer=answer)).receiver(), _scope())
+    assert (given, body) == (status, said)
+    assert (headers.get("content-type"), headers.get("content-length")) == (content_type, length)
+
+
+async def test_a_handshake_is_answered_as_it_says_and_is_no_event() -> None:
+    reply = Reply(status=200, headers={"content-type": "text/plain; charset=utf-8", "x-a": "b"}, body=b"3eZ")
+    stage = Stage(source=Shop(prepares=True, reply=reply))
+    with capture_logs() as lines:
+        status, headers, body = await _ask(stage.receiver(), _scope(x_signature="bad"))
+    assert (status, body) == (200, b"3eZ")
+    assert headers == {"content-type": "text/plain; charset=utf-8", "x-a": "b", "content-length": "3"}
+    assert (stage.taken, stage.rejected) == ([], [])
+    assert [(line["outcome"], line["detail"], line["status"], line["ids"]) for line in lines] == [
+        ("handshake", "POST, answered 200", 200, [])
+    ]
+
+
+async def test_what_is_prepared_and_not_answered_goes_on() -> None:
+    stage = Stage(source=Shop(prepares=True))
+    assert (await _ask(stage.receiver(), _scope()))[0] == 200
+    assert len(stage.source.prepared) == len(stage.taken) == 1
+    assert (await _ask(stage.receiver(), _scope(x_signature="bad")))[0] == 401
+
+
+async def test_a_source_that_prepares_nothing_is_not_asked_to() -> None:
+    stage = Stage(source=Shop(reply=Reply()))
+    assert (await _ask(stage.receiver(), _scope()))[0] == 200
+    assert (stage.source.prepared, len(stage.taken)) == ([], 1)
+
+
+@pytest.mark.parametrize(("reason", "code"), [("handshake", 403), ("certificate", 503), ("method", 405)])
+async def test_what_prepare_refuses_is_refused_and_counted(reason: Any, code: int) -> None:
+    methods = frozenset({"POST", "HEAD"})
+    stage = Stage(source=Shop(prepares=True, methods=methods, reply=RequestRejected(reason, code, "because")))
+    status, headers, body = await _ask(stage.receiver(), _scope())
+    assert (status, body) == (code, {"error": reason, "detail": "because"})
+    assert stage.rejected == [("shop", reason, code, "203.0.113.5")]
+    assert headers.get("retry-after") == ("5" if code == 503 else None)
+    assert headers.get("allow") == ("HEAD, POST" if code == 405 else None)
+
+
+async def test_what_takes_too_long_to_prepare_is_a_503() -> None:
+    source = Shop(prepares=True, gate=asyncio.Event())
+    stage = Stage(source=source, prepare_timeout=timedelta(milliseconds=10))
+    receiver = stage.receiver()
+    status, headers, body = await _ask(receiver, _scope())
+    assert (status, headers["retry-after"], body["error"]) == (503, "5", "handshake")
+    assert stage.rejected == [("shop", "handshake", 503, "203.0.113.5")]
+    assert receiver.in_flight_bytes == 0
+
+
+@pytest.mark.parametrize("prepares", [False, True])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS"])
+async def test_a_method_that_a_source_takes_is_handed_on_as_it_is(method: str, prepares: bool) -> None:
+    stage = Stage(source=Shop(methods=frozenset({"POST", method}), prepares=prepares))
+    assert (await _ask(stage.receiver(), _scope(method=method)))[0] == 200
+    assert [request.method for request in stage.taken] == [method]
+
+
+@pytest.mark.parametrize("prepares", [False, True])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "get"])
+@pytest.mark.parametrize("query", [b"", b"hub.mode=subscribe", b"&".join([b"a=1"] * 101)])
+async def test_no_method_tells_which_sources_exist(method: str, query: bytes, prepares: bool) -> None:
+    stage = Stage(source=Shop(methods=frozenset({"POST", "GET", "HEAD"}), prepares=prepares, subpath="right-token"))
+    receiver = stage.receiver()
+    answers = [
+        await _ask(receiver, _scope(path, method=method, query=query))
+        for path in (b"/hooks/nobody", b"/hooks/shop", b"/hooks/shop/wrong-token", b"/hooks/nobody/right-token")
+    ]
+    assert answers[1:] == answers[:1] * 3
+    assert answers[0][0] == (400 if b"&" in query else 405)
+    assert answers[0][1].get("allow") == (None if b"&" in query else "POST")
+
+
+async def test_a_wrong_path_is_counted_as_one_by_whatever_method_it_comes() -> None:
+    stage = Stage(source=Shop(methods=frozenset({"POST", "GET"}), prepares=True, subpath="right-token"))
+    assert (await _ask(stage.receiver(), _scope(method="GET")))[0] == 405
+    assert stage.rejected == [("shop", "path", 404, "203.0.113.5")]
+
+
+async def test_a_source_without_post_says_so_only_to_who_has_proven_themselves() -> None:
+    stage = Stage(source=Shop(methods=frozenset({"GET", "PUT"})))
+    receiver = stage.receiver()
+    assert (await _ask(receiver, _scope(x_signature="bad")))[0] == 401
+    status, headers, body = await _ask(receiver, _scope())
+    assert (status, headers["allow"], body["detail"]) == (405, "GET, PUT", "webhooks are taken by GET or PUT")
+    assert stage.taken == []
 
 
 @pytest.mark.parametrize("path", [b"/", b"/healthz", b"/hooks", b"/hook/shop", b"/HOOKS/shop"])

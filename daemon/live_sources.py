@@ -1,0 +1,108 @@
+"""The sources that are live, and the secrets that their senders bring themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from structlog.typing import FilteringBoundLogger
+
+from hookline.daemon.config.settings import Settings
+from hookline.daemon.delivery.addresses import AddressPolicy
+from hookline.daemon.sources.build import build_source
+from hookline.daemon.sources.declared import DeclaredSource
+from hookline.daemon.sources.learned import WAIT, FileLearnedSecrets, learned_secrets_folder
+from hookline.daemon.sources.outside import HttpOutside
+from hookline.daemon.sources.port import Source
+from hookline.rules.units import format_duration
+
+_FIRST_COMES_STEP = "anybody may send the first secret: add a path_token; it takes no other once it has one"
+_UNVERIFIED_STEP = "anybody may send to it: add a path_token"
+
+
+class LearnsNothingError(Exception):
+    """A source whose sender brings no secret. Caught by the admin API, which answers 409."""
+
+
+class LiveSources:
+    """Builds the configured sources and keeps what they learn."""
+
+    def __init__(self, settings: Settings, *, log: FilteringBoundLogger) -> None:
+        """Build; nothing is opened before `open`."""
+        self._settings = settings
+        self._log = log
+        self._learned = FileLearnedSecrets(learned_secrets_folder(settings.store))
+        # What a sender names may be fetched from public addresses alone.
+        outside = HttpOutside(AddressPolicy(is_literal=False).refusal)
+        #: By name.
+        self.current: Mapping[str, Source] = {
+            name: build_source(
+                source,
+                types=settings.source_types,
+                batch_limit=settings.limits.batch,
+                dedupe_window=settings.retention.dedupe,
+                outside=outside,
+                learned=self._learned,
+            )
+            for name, source in settings.sources.items()
+        }
+
+    async def open(self) -> None:
+        """Read the secrets that were learned. Call before anything is received. Raises `StoreError`."""
+        await anyio.to_thread.run_sync(self._learned.load)
+
+    async def close(self) -> None:
+        """Wait for secrets that are being written. Call after the listeners closed."""
+        await self._learned.close()
+
+    def warn(self) -> None:
+        """Say at a start which sources take what anybody sends."""
+        for name, source in self._settings.sources.items():
+            if "path_token" in source.options:
+                continue
+            if source.options.get("verify") == "none":
+                self._log.warning("source.unverified", source=name, next_step=_UNVERIFIED_STEP)
+            elif self._learns(name) and self._learned.is_waiting(name):
+                self._log.warning("source.waiting", source=name, next_step=_FIRST_COMES_STEP)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return what is known of each source: `name`, `type`, `waiting` for a secret, and how many it has `learned`.
+
+        `learned` is None for a source whose sender brings none.
+        """
+        return [
+            {
+                "name": name,
+                "type": source.type,
+                "waiting": self._learns(name) and self._learned.is_waiting(name),
+                "learned": len(self._learned.known(name)) if self._learns(name) else None,
+            }
+            for name, source in self._settings.sources.items()
+        ]
+
+    def await_secret(self, name: str) -> None:
+        """Let a source take one more secret, if it comes soon. Raises `KeyError` and `LearnsNothingError`."""
+        self._check(name)
+        self._learned.wait(name)
+        self._log.info("source.waiting", source=name, limit=format_duration(WAIT))
+
+    async def forget_secrets(self, name: str) -> int:
+        """Forget what a source has learned, so that it waits anew; return how many secrets there were.
+
+        Raises `KeyError`, `LearnsNothingError`, and `StoreError` if they cannot be removed.
+        """
+        self._check(name)
+        count = await self._learned.forget(name)
+        self._log.warning("source.forgot", source=name, count=count, next_step="make its webhooks anew")
+        return count
+
+    def _check(self, name: str) -> None:
+        if name not in self.current:
+            raise KeyError(name)
+        if not self._learns(name):
+            raise LearnsNothingError(name)
+
+    def _learns(self, name: str) -> bool:
+        source = self.current[name]
+        return isinstance(source, DeclaredSource) and source.declaration.verification.learns
