@@ -45,8 +45,9 @@ kills: .venv/installed ## the long form of the kill test: a thousand kills
 pythons: .venv/installed ## set up every other Python at hand, for the acceptance tests
 	@.ci/pythons
 
-docs: .venv/installed ## write docs/commands.md from the commands
+docs: .venv/installed ## write docs/commands.md from the commands, and docs/sources/ from the source types
 	@$(BIN)/python tests/reference.py
+	@$(BIN)/python tests/source_pages.py
 
 clean: ## remove what was built and set up
 	@rm -rf .venv .pythons build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

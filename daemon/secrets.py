@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,8 @@ from hookline.rules.suggestion import suggest
 
 #: A secret may be this large: a certificate chain fits.
 MAX_SECRET_BYTES: Final = 1 << 20
+#: Beside the configuration: where `hookline subscribe` keeps what it was given, for the owner alone.
+CREDENTIALS_FOLDER: Final = "credentials"
 #: What stands where a secret stood.
 MASK: Final = "***"
 # Shorter ones stand in ordinary words and numbers: hiding them would show where they are.
@@ -20,7 +23,7 @@ _SHORTEST_MASKED = 4
 
 
 class Secrets:
-    """The `Lookup` of the daemon: systemd's credentials, then the environment."""
+    """The `Lookup` of the daemon: systemd's credentials, the environment, then `credentials/` in its folder."""
 
     def __init__(
         self, environ: Mapping[str, str], *, folder: Path, variables: Mapping[str, Json] | None = None
@@ -38,12 +41,24 @@ class Secrets:
         return other
 
     def secret(self, name: str) -> str | None:
-        """Return a secret, None if it is not set. Raises `ValueError` if its credential cannot be read."""
+        """Return a secret, None if it is not set.
+
+        Raises `ValueError` if its credential cannot be read, or could be read by others than its owner.
+        """
         credentials = self._environ.get("CREDENTIALS_DIRECTORY")
-        if credentials and (Path(credentials) / name).exists():
+        if credentials and _mode(Path(credentials) / name) is not None:
             return self._remember(self._text(Path(credentials) / name))
         value = self._environ.get(name)
-        return value if value is None else self._remember(value)
+        if value is not None:
+            return self._remember(value)
+        # Only of ours is the mode looked at: systemd shows the access list of its own as a group's right.
+        own = self._folder / CREDENTIALS_FOLDER / name
+        mode = _mode(own)
+        if mode is None:
+            return None
+        if stat.S_ISREG(mode) and mode & 0o077:
+            raise ValueError(f"{own} can be read by others than its owner: chmod 600 {own}")
+        return self._remember(self._text(own))
 
     def file(self, path: str) -> str:
         """Return a file's text without its last line break. Raises `ValueError` if it cannot be read."""
@@ -81,6 +96,15 @@ class Secrets:
     def _remember(self, value: str) -> str:
         self._given.add(value)
         return value
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:

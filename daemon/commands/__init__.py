@@ -16,6 +16,8 @@ _COMMANDS = {
     "check": "say everything that is wrong with configuration, rules and plug-ins",
     "explain": "say of an event which rules match, and for each that does not, why",
     "send": "send a correctly signed sample to the running daemon",
+    "subscribe": "have a source's vendor send events here, through its API",
+    "sources": "say of each source what to paste where, what came last, and what was refused and why",
     "events": "list events, or show one",
     "deliveries": "list deliveries, or show one with its attempts",
     "replay": "make new deliveries from old ones",

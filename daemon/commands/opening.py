@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import sys
@@ -15,8 +16,8 @@ from typing import Any
 from hookline.daemon.admin_token import read_admin_token
 from hookline.daemon.commands.output import EXIT_CONFIG, fail, print_problems
 from hookline.daemon.config.load import ConfigError, find_config, load_settings
-from hookline.daemon.config.settings import Settings
-from hookline.daemon.store.port import Reader
+from hookline.daemon.config.settings import Address, Settings
+from hookline.daemon.store.port import Reader, StoreError
 from hookline.daemon.store.sqlite_reader import SqliteReader
 
 
@@ -44,26 +45,20 @@ async def reading(settings: Settings) -> AsyncIterator[Reader]:
     reader = SqliteReader(settings.store)
     try:
         yield reader
+    except StoreError as error:
+        fail(str(error))
     finally:
         await reader.close()
 
 
 def ask_daemon(settings: Settings, path: str, body: Any) -> Any:
     """Have the running daemon do something through its admin API, or say why it cannot and exit 1."""
-    address = settings.admin.listen
-    host = f"[{address.host}]" if address.host and ":" in address.host else address.host
     token = settings.admin.token or read_admin_token(settings.store)
     if token is None:
         fail(f"No admin token beside {settings.store}: the daemon makes it at its first start.")
-    request = urllib.request.Request(
-        f"http://{host}:{address.port}/api/v1/{path}",
-        data=json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-    )
-    # No proxy: the token is for the daemon alone.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    address = settings.admin.listen
     try:
-        with opener.open(request, timeout=30) as reply:
+        with _call(address, path, token, json.dumps(body).encode(), timeout=30) as reply:
             return json.load(reply)
     except urllib.error.HTTPError as error:
         told = json.load(error) if "json" in error.headers.get("Content-Type", "") else {}
@@ -71,3 +66,26 @@ def ask_daemon(settings: Settings, path: str, body: Any) -> Any:
     except (urllib.error.URLError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
         fail(f"The daemon does not answer at {address} ({reason}). Is it running? hookline run -c {settings.path}")
+
+
+def hear_daemon(settings: Settings, path: str) -> Any:
+    """Return what a running daemon's admin API says; None if none runs, or it does not say."""
+    token = settings.admin.token or read_admin_token(settings.store)
+    if token is None:
+        return None
+    try:
+        with _call(settings.admin.listen, path, token, None, timeout=5) as reply:
+            return json.load(reply)
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+
+
+def _call(address: Address, path: str, token: str, data: bytes | None, *, timeout: float) -> Any:
+    host = f"[{address.host}]" if address.host and ":" in address.host else address.host
+    request = urllib.request.Request(
+        f"http://{host}:{address.port}/api/v1/{path}",
+        data=data,
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    # No proxy: the token is for the daemon alone.
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout)

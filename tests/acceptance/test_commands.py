@@ -9,6 +9,10 @@ import time
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from hookline.daemon.commands.send import send
+from hookline.daemon.sources.types import BUILT_IN
 
 pytestmark = pytest.mark.slow
 
@@ -70,10 +74,117 @@ def test_a_duplicate_and_a_forgery(daemon: Any, destination: Any) -> None:
     twice = daemon.run("send", "agiled", "--duplicate")
     assert '"accepted": 1' in twice.stdout.splitlines()[0]
     assert '"duplicates": 1' in twice.stdout.splitlines()[1]
+    assert "The second is a duplicate of the first: the rules ran once." in twice.stderr
     forged = daemon.run("send", "agiled", "--forge")
-    assert forged.returncode == 1
+    # It was refused, which is what was asked for.
+    assert forged.returncode == 0
     assert forged.stdout.startswith("401 ")
+    assert "Refused, as a forgery should be" in forged.stderr
     assert "+1 again" in daemon.run("events").stdout
+
+
+@pytest.fixture
+def every_type(make_daemon: Any) -> Any:
+    secret, whsec = "a-secret-of-some-length", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    by_secret = [
+        "agiled",
+        "asana",
+        "github",
+        "hubspot",
+        "intercom",
+        "linear",
+        "meta",
+        "msgraph",
+        "quickbooks",
+        "shopify",
+        "slack",
+        "stripe",
+        "twilio",
+        "typeform",
+        "xero",
+        "zendesk",
+    ]
+    options = dict.fromkeys(by_secret, f"secret: {secret}") | {
+        "agave": 'authorization: "Bearer one-token"',
+        "cloudevents": f"token: {secret}",
+        "generic": "verify: {scheme: basic, username: u, password: long-enough}",
+        "gitlab": f"token: {secret}",
+        "pipedrive": f"username: u, password: {secret}",
+        "procore": 'authorization: "Bearer one-token"',
+        "sns": "verify: none, path_token: b7e1c2d9a4f80613",
+        "standard-webhooks": f"secret: {whsec}",
+        "svix": f"secret: {whsec}",
+    }
+    assert set(options) == set(BUILT_IN.names)
+    sources = "".join(f"  {name}: {{type: {name}, {said}}}\n" for name, said in options.items())
+    head = "store: sqlite:hookline.db\nrules: rules.yaml\npublic_url: https://hooks.example.com/in\nsources:\n"
+    made = make_daemon(config=(head + sources).replace("{", "{{").replace("}", "}}"), rules="rules: []\n")
+    made.start()
+    return made
+
+
+def test_send_works_for_every_source_type(every_type: Any) -> None:
+    config = str(every_type.folder / "hookline.yaml")
+    for name in BUILT_IN.names:
+        # In this process: fifty starts of the command would take minutes.
+        sent = CliRunner().invoke(send, [name, "-c", config])
+        assert sent.exit_code == 0, f"{name}: {sent.output}"
+        assert sent.stdout.startswith("20"), name
+        assert "hookline explain evt_" in sent.stderr or f"hookline events --source {name}" in sent.stderr, name
+        forged = CliRunner().invoke(send, [name, "-c", config, "--forge"])
+        assert forged.exit_code == 0, f"{name}: {forged.output}"
+        assert forged.stdout[:4] == ("404 " if name == "sns" else "401 "), name
+    listed = json.loads(every_type.run("events", "--limit", "100", "--json").stdout)
+    assert {one["source"] for one in listed} == set(BUILT_IN.names)
+    assert "unreadable" not in {one["type"] for one in listed}
+
+
+def test_send_with_changes_a_file_and_mistakes(every_type: Any) -> None:
+    changed = every_type.run("send", "hubspot", "deal.propertyChange", "--set", "[0].propertyValue=closedwon")
+    (event, *_) = ids(changed.stdout)
+    assert (
+        json.loads(every_type.run("events", "show", event, "--json").stdout)["payload"]["propertyValue"] == "closedwon"
+    )
+
+    form = every_type.run("send", "twilio", "message.received", "--set", "Body=a & b")
+    assert form.stdout == "200 <Response/>\n"
+    (listed,) = json.loads(every_type.run("events", "--source", "twilio", "--json").stdout)
+    shown = json.loads(every_type.run("events", "show", listed["id"], "--json").stdout)
+    assert (shown["type"], shown["payload"]["Body"]) == ("message.received", "a & b")
+
+    (every_type.folder / "push.json").write_text('{"ref": "refs/heads/main"}')
+    untold = every_type.run("send", "github", "--file", "push.json")
+    assert untold.returncode == 2
+    assert "which event type is it? The sender of github says it in x-github-event" in untold.stderr
+    (event,) = set(ids(every_type.run("send", "github", "push", "--file", "push.json").stdout))
+    assert json.loads(every_type.run("events", "show", event, "--json").stdout)["type"] == "push"
+
+    for arguments, told in [
+        (("agiled", "invoice.payed"), 'no sample "invoice.payed"; did you mean "invoice.paid"?'),
+        (
+            ("agiled", "invoice.paid", "--set", "data.total.deep=1"),
+            "--set data.total.deep=1: there is no object at data.total",
+        ),
+        (("hubspot", "--set", "[7].x=1"), "--set [7].x=1: the list at $ has 1 elements, and '7' is none"),
+        (("agiled", "--set", "data"), "--set data: write PATH=VALUE, as in data.total=5000"),
+        (("agiled", "--duplicate", "--forge"), "--duplicate and --forge: what is refused has no duplicate."),
+    ]:
+        mistaken = every_type.run("send", *arguments)
+        assert mistaken.returncode == 2, arguments
+        assert told in mistaken.stderr
+
+
+def test_send_lists_types(every_type: Any) -> None:
+    assert "invoice.paid" in every_type.run("send", "agiled", "--types").stdout.splitlines()
+    assert "deal.creation" in json.loads(every_type.run("send", "hubspot", "--types", "--json").stdout)
+    assert "any TYPE is put where the source reads it" in every_type.run("send", "generic", "--types").stdout
+
+
+def test_where_nothing_is_proved_there_is_nothing_to_forge(make_daemon: Any) -> None:
+    config = "store: sqlite:hookline.db\nrules: rules.yaml\nsources: {{open: {{type: generic, verify: none}}}}\n"
+    forged = make_daemon(config=config, rules="rules: []\n").run("send", "open", "--forge")
+    assert forged.returncode == 2
+    assert "Nothing to forge: anybody may send to open" in forged.stderr
 
 
 def test_dead_letters_are_shown_and_replayed(daemon: Any, destination: Any) -> None:

@@ -5,25 +5,43 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from hookline.daemon.config.load import load_settings
+from hookline.daemon.sources.types import BUILT_IN
 from hookline.rules import RulesError, World, load_rules
 from hookline.rules.parse_operand import OPERATORS
 from hookline.rules.world import NoLookup
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+_PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs").glob("sources/*.md"))]
+#: By path below docs/, but for the README of the repository.
+DOCS = {
+    "README.md" if path.parent == ROOT else str(path.relative_to(ROOT / "docs")): path.read_text() for path in _PATHS
+}
 
 
-def test_the_reference_of_commands_is_what_the_commands_say() -> None:
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "tests" / "reference.py")
+def maker(name: str) -> ModuleType:
+    """Return a module of tests/ that writes documents."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert DOCS["commands.md"] == module.reference(), "run: make docs"
+    return module
+
+
+def test_the_reference_of_commands_is_what_the_commands_say() -> None:
+    assert DOCS["commands.md"] == maker("reference").reference(), "run: make docs"
+
+
+def test_the_pages_of_source_types_are_what_their_declarations_say() -> None:
+    pages: dict[str, str] = maker("source_pages").pages()
+    written = {path.name: path.read_text() for path in (ROOT / "docs" / "sources").glob("*.md")}
+    assert written == pages, "run: make docs"
+    assert all("## A rule to start from" in text for name, text in pages.items() if name != "README.md")
 
 
 def test_every_operator_is_documented() -> None:
@@ -38,7 +56,7 @@ def test_links_between_documents_lead_somewhere() -> None:
         f"{name}: {target}"
         for name, text in DOCS.items()
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text)
-        if not ((ROOT if name == "README.md" else ROOT / "docs") / target).exists()
+        if not ((ROOT if name == "README.md" else (ROOT / "docs" / name).parent) / target).exists()
     ]
     assert broken == []
 
@@ -58,7 +76,7 @@ def yaml_blocks(*, of_configuration: bool) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "block"), yaml_blocks(of_configuration=False))
 def test_every_yaml_block_with_rules_loads(name: str, block: str) -> None:
     world = World(
-        sources={"agiled": None, "agave": None, "shop": None},
+        sources={name: BUILT_IN.event_types(name) for name in BUILT_IN.names} | {"shop": None, "tracker": None},
         destinations=dict.fromkeys(["erp", "finance", "mail", "sales", "archive", "chat"], "forward"),
         actions={"forward", "email", "slack", "log"},
         vars={},
@@ -66,9 +84,10 @@ def test_every_yaml_block_with_rules_loads(name: str, block: str) -> None:
         version="1",
     )
     try:
-        load_rules({name: block}, world)
+        rules = load_rules({name: block}, world)
     except RulesError as error:
         raise AssertionError(str(error)) from error
+    assert not rules.warnings
 
 
 @pytest.mark.parametrize(("name", "block"), yaml_blocks(of_configuration=True))

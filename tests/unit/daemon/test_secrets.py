@@ -96,3 +96,26 @@ def test_what_was_given_out_is_hidden_by_every_lookup_of_the_family(tmp_path: Pa
 def test_longer_secrets_are_hidden_first() -> None:
     assert masked("x hunter2hunter2 y", ["hunter2", "hunter2hunter2"]) == "x *** y"
     assert masked("nothing here", []) == "nothing here"
+
+
+def test_what_subscribe_kept_beside_the_configuration_comes_last(tmp_path: Path) -> None:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    for name in ("TOKEN", "OTHER"):
+        (folder / name).write_text("kept\n")
+        (folder / name).chmod(0o600)
+    secrets = Secrets({"OTHER": "from-environment"}, folder=tmp_path)
+    assert secrets.secret("TOKEN") == "kept"
+    assert secrets.secret("OTHER") == "from-environment"
+    assert secrets.secret("NOPE") is None
+    assert secrets.masked("kept") == "***"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_credential_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "credentials" / "TOKEN"
+    file.parent.mkdir()
+    file.write_text("kept")
+    file.chmod(mode)
+    with pytest.raises(ValueError, match=f"can be read by others than its owner: chmod 600 {file}"):
+        Secrets({}, folder=tmp_path).secret("TOKEN")

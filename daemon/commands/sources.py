@@ -1,0 +1,203 @@
+"""`hookline sources`: what to paste where, what came last, and what was refused and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import click
+
+from hookline.daemon.commands import config_option, json_option
+from hookline.daemon.commands.opening import again, ask_daemon, open_settings, reading
+from hookline.daemon.commands.output import EXIT_USAGE, ago, fail, print_json, print_table, span, stamp, styled
+from hookline.daemon.commands.refusals import Refusal, refusals
+from hookline.daemon.commands.source_detail import print_source
+from hookline.daemon.commands.source_report import LATELY, SourceReport, source_reports
+from hookline.daemon.config.load import ConfigError, find_config, load_settings
+from hookline.daemon.config.settings import Settings
+from hookline.daemon.log import printable
+from hookline.daemon.sources.proof_text import proof_text
+from hookline.daemon.sources.sample_files import sample_names
+from hookline.daemon.sources.source_type import SourceType
+from hookline.daemon.sources.types import BUILT_IN, SourceTypes
+from hookline.daemon.store.port import Reader
+from hookline.rules.suggestion import did_you_mean
+
+#: Requests to paths of no source are counted under no name.
+_NOBODY = ""
+
+
+@click.command()
+@click.argument("name", required=False)
+@config_option
+@json_option
+@click.option("--types", "lists_types", is_flag=True, help="List all source types: title, proof and options.")
+@click.option("--await", "awaits", is_flag=True, help="Let NAME take another secret of its sender's, for ten minutes.")
+@click.option("--forget", "forgets", is_flag=True, help="Forget the secrets that NAME's sender brought.")
+def sources(
+    name: str | None,
+    config_path: Path | None,
+    *,
+    as_json: bool,
+    lists_types: bool,
+    awaits: bool,
+    forgets: bool,
+) -> None:
+    """Show all sources, or one with everything: its whole URL, what was refused and why, and how to set it up."""
+    if lists_types + awaits + forgets > 1:
+        fail("--types, --await and --forget: one at a time.", EXIT_USAGE)
+    if lists_types:
+        _list_types(_known_types(config_path), name, as_json=as_json)
+        return
+    # Secrets may be missing: some senders show theirs only once they have been given the URL.
+    settings = open_settings(config_path, offline=True)
+    if name is not None and name not in settings.sources:
+        near = did_you_mean(name, settings.sources) or f"there are: {', '.join(settings.sources) or 'none'}."
+        fail(f"No source {name!r}; {near}", EXIT_USAGE)
+    if awaits or forgets:
+        if name is None:
+            fail("Name a source: hookline sources NAME --await", EXIT_USAGE)
+        _ask_about_secrets(settings, name, config_path, as_json=as_json, awaits=awaits)
+    elif name is None:
+        anyio.run(_list, settings, config_path, as_json)
+    else:
+        anyio.run(_show, settings, name, config_path, as_json)
+
+
+def _ask_about_secrets(settings: Settings, name: str, config_path: Path | None, *, as_json: bool, awaits: bool) -> None:
+    said = ask_daemon(settings, f"sources/{quote(name, safe='')}/{'await' if awaits else 'forget'}", {})
+    if as_json:
+        print_json(said)
+    elif awaits:
+        click.echo(f"{name} takes one more secret within ten minutes: make the webhook at its sender now.")
+    else:
+        count = said["forgotten"]
+        what = f"{count} {'secret' if count == 1 else 'secrets'}"
+        click.echo(f"{name} has forgotten {what}, and takes the next that comes.")
+        click.echo(f"Make its webhooks anew; then: {again(f'sources {name}', config_path)}", err=True)
+
+
+@asynccontextmanager
+async def _looking(settings: Settings) -> AsyncIterator[Reader | None]:
+    """Open the store; before the daemon's first start there is none, and the URLs are wanted all the same."""
+    if not settings.store.exists():
+        yield None
+        return
+    async with reading(settings) as reader:
+        yield reader
+
+
+async def _list(settings: Settings, config_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    now = datetime.now(UTC)
+    async with _looking(settings) as reader:
+        reports = await source_reports(settings, reader, tuple(settings.sources), now)
+        unknown = await refusals(reader, _NOBODY, since=now - LATELY) if reader else ()
+    if as_json:
+        print_json(
+            {
+                "sources": [report.to_json(now, is_whole=False) for report in reports],
+                "unknown": [refusal.to_json(_NOBODY) for refusal in unknown],
+            }
+        )
+        return
+    if not reports:
+        click.echo(f"No sources in {settings.path}. What there is: {again('sources --types', config_path)}", err=True)
+        return
+    print_table([_row(report) for report in reports], ["source", "type", "URL to paste", "last event", "24 h"])
+    lines = [line for report in reports for line in _findings(report, now, config_path)]
+    lines += [_unknown(refusal) for refusal in unknown if refusal.reason == "path" and refusal.count_lately]
+    if lines:
+        click.echo("")
+    for line in lines:
+        click.echo(line)
+    if settings.public_url is None:
+        click.echo("public_url is not set: these URLs are where the daemon listens.", err=True)
+    click.echo(f"Set-up steps and causes of one: {again(f'sources {reports[0].name}', config_path)}", err=True)
+
+
+def _row(report: SourceReport) -> list[str]:
+    last = report.activity
+    seen = "never" if last is None else f"{ago(last.last_at)}  {last.last_type}"
+    return [report.name, report.type, report.masked_url, seen, str(last.events if last else 0)]
+
+
+def _findings(report: SourceReport, now: datetime, config_path: Path | None) -> list[str]:
+    """Say what should be looked at, each with its next step."""
+    name = report.name
+    found = []
+    if report.is_waiting:
+        found.append(styled(f"{name}: waits for its sender's secret", "warn") + ": make the webhook there")
+    if report.unset:
+        found.append(styled(f"{name}: {', '.join(report.unset)} not set here", "warn"))
+    if report.activity and report.expect_every and report.is_silent(now):
+        since, every = stamp(report.activity.last_at), span(report.expect_every)
+        found.append(styled(f"{name}: silent since {since}", "warn") + f", expected every {every}")
+    if report.refused_lately and report.refusals:
+        last = report.refusals[0]
+        when = ago(last.last_at, now) + (f" from {printable(last.client_ip)}" if last.client_ip else "")
+        told = styled(f"{name}: {report.refused_lately} refused in 24 h", "bad")
+        found.append(f"{told}, the last {when}: {last.reason}: {last.what}   {again(f'sources {name}', config_path)}")
+    return found
+
+
+def _unknown(refusal: Refusal) -> str:
+    place = f" from {printable(refusal.client_ip)}" if refusal.client_ip else ""
+    return f"unknown paths: {refusal.count_lately} in 24 h, the last {ago(refusal.last_at)}{place}"
+
+
+async def _show(settings: Settings, name: str, config_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    now = datetime.now(UTC)
+    async with _looking(settings) as reader:
+        (report,) = await source_reports(settings, reader, (name,), now)
+    kind = settings.source_types.get(report.type)
+    if as_json:
+        print_json(report.to_json(now, is_whole=True) | _type_json(kind))
+        return
+    print_source(report, kind, settings, config_path, now)
+
+
+def _known_types(config_path: Path | None) -> SourceTypes:
+    """Return a configuration's own types as well, if there is one."""
+    if config_path is not None:
+        return open_settings(config_path, offline=True).source_types
+    try:
+        return load_settings(find_config(None, os.environ), environ=os.environ, offline=True).source_types
+    except ConfigError:
+        return BUILT_IN
+
+
+def _list_types(types: SourceTypes, only: str | None, *, as_json: bool) -> None:
+    if only is not None and only not in types:
+        near = did_you_mean(only, types.names) or f"there are: {', '.join(types.names)}."
+        fail(f"No source type {only!r}; {near}", EXIT_USAGE)
+    found = [types.get(name) for name in types.names if only in (None, name)]
+    if as_json:
+        print_json([_type_json(kind) for kind in found])
+        return
+    rows = [[kind.name, kind.title, proof_text(kind), _options(kind)] for kind in found]
+    print_table(rows, ["type", "system", "what proves the sender", "options (* required)"])
+
+
+def _options(kind: SourceType) -> str:
+    return ", ".join(f"{name}*" if slot.is_required else name for name, slot in kind.options.items())
+
+
+def _type_json(kind: SourceType) -> dict[str, Any]:
+    return {
+        "type": kind.name,
+        "title": kind.title,
+        "origin": kind.origin,
+        "about": " ".join(kind.about.split()),
+        "proof": proof_text(kind),
+        "setup": list(kind.setup),
+        "options": {name: {"required": slot.is_required, "about": slot.about} for name, slot in kind.options.items()},
+        "one_of": list(kind.one_of),
+        "event_types": None if kind.event_types is None else list(kind.event_types),
+        "samples": list(sample_names(kind)),
+    }
