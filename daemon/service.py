@@ -21,6 +21,7 @@ from hookline.daemon.delivery.policy import LanePolicy
 from hookline.daemon.http.admin import Operations, admin_application, public_application
 from hookline.daemon.http.listening import bind
 from hookline.daemon.http.receiver import Receiver, ReceiverSettings
+from hookline.daemon.http.refusal import FramingError
 from hookline.daemon.http.server import Listener, serve
 from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
@@ -178,7 +179,10 @@ class Service:
         addresses: list[Address] = []
         for address, app in [*((one, receiver) for one in settings.listen), (settings.admin.listen, admin)]:
             bound = bind(address)
-            listeners.append(Listener(socket=bound, app=app, connections=settings.limits.connections))
+            on_refused = self._unframed if app is receiver else None
+            listeners.append(
+                Listener(socket=bound, app=app, connections=settings.limits.connections, on_refused=on_refused)
+            )
             addresses.append(_bound(address, bound))
         self.addresses = tuple(addresses)
         return listeners
@@ -197,6 +201,9 @@ class Service:
     def _rejected(self, source: str, rejected: RequestRejected, client_ip: str) -> None:
         self.metrics.rejected(source, rejected.reason)
         self.rejections.add(source, rejected, client_ip)
+
+    def _unframed(self, refused: FramingError, client_ip: str) -> None:
+        self._rejected("", RequestRejected("framing", refused.status, refused.detail), client_ip)
 
     async def _reload(self) -> str:
         # One after the other, whoever asks: the last one to begin is the last one to go live.

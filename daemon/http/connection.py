@@ -17,7 +17,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.typing import ConnectionState
 
-from hookline.daemon.http.protocol import Protocol, ServerConfig, Tasks
+from hookline.daemon.http.protocol import OnRefused, Protocol, ServerConfig, Tasks
 from hookline.daemon.http.refusal import refusal
 
 _READ_BYTES: Final = 64 << 10
@@ -44,14 +44,22 @@ class Deadlines:
 class Connection:
     """Reads, writes and closes one accepted socket. `run` returns when all is over."""
 
-    def __init__(
-        self, app: Any, config: ServerConfig, context: WorkerContext, *, deadlines: Deadlines, state: dict[str, Any]
+    def __init__(  # noqa: PLR0913 - what a server's connections share, each once
+        self,
+        app: Any,
+        config: ServerConfig,
+        context: WorkerContext,
+        *,
+        deadlines: Deadlines,
+        state: dict[str, Any],
+        on_refused: OnRefused | None = None,
     ) -> None:
         """`context` and `config` are shared by a server's connections; `state` is what the lifespan left."""
         self._app = app
         self._config = config
         self._context = context
         self._state = state
+        self._on_refused = on_refused
         self._head = deadlines.head.total_seconds()
         self._idle = deadlines.idle.total_seconds()
         self._write = deadlines.write.total_seconds()
@@ -86,6 +94,7 @@ class Connection:
                     server,
                     self._send,
                 )
+                protocol.on_refused = self._on_refused
                 self._deadline = self._loop.time() + self._head
                 self._timer = self._loop.call_at(self._deadline, self._tick)
                 await self._read(reader, protocol)

@@ -20,7 +20,7 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import H11SendableEvent
 
 from hookline.daemon.http.framing import StrictConnection
-from hookline.daemon.http.refusal import error_body
+from hookline.daemon.http.refusal import FramingError, error_body
 
 #: ASGI extension: a function that returns what `receive` would without waiting, or None.
 TAKE: Final = "hookline.take"
@@ -119,6 +119,10 @@ class Tasks(TaskGroup):
         return inbox.put
 
 
+#: Gets the refusal and the peer's address, "" if it has none.
+OnRefused = Callable[[FramingError, str], None]
+
+
 class Protocol(H11Protocol):
     """HTTP/1.1 and nothing else: no upgrade to anything, no HTTP/2, and refusals that say why."""
 
@@ -128,6 +132,8 @@ class Protocol(H11Protocol):
         """Take what Hypercorn's protocol takes, and put the strict parser in."""
         super().__init__(*args)
         self.connection = StrictConnection()
+        #: Told of each request that is refused before anyone reads it.
+        self.on_refused: OnRefused | None = None
         self._held = b""
 
     @property
@@ -231,6 +237,8 @@ class Protocol(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         refused = self.connection.refused
+        if refused is not None and self.on_refused is not None:
+            self.on_refused(refused, self.client[0] if self.client else "")
         body = error_body(refused.error, refused.detail) if refused else b""
         headers = [
             (b"content-type", b"application/json"),

@@ -21,7 +21,7 @@ from structlog.typing import FilteringBoundLogger
 from hookline.daemon.http.bounded_log import BoundedLog
 from hookline.daemon.http.connection import Connection, Deadlines
 from hookline.daemon.http.listening import drop_new_connections, release
-from hookline.daemon.http.protocol import ServerConfig
+from hookline.daemon.http.protocol import OnRefused, ServerConfig
 from hookline.daemon.http.refusal import refusal
 
 #: Connections accepted in one turn of the loop: those that wait must not keep those that are open from being served.
@@ -64,6 +64,8 @@ class Listener:
     is_inherited: bool = False
     deadlines: Deadlines = field(default_factory=Deadlines)
     traffic: Traffic = field(default_factory=Traffic)
+    #: Told of each request that is refused before the application sees it.
+    on_refused: OnRefused | None = None
 
 
 async def serve(  # noqa: PLR0913 - all but two have their defaults
@@ -251,7 +253,12 @@ class _Acceptor:
         sock.setblocking(False)
         client = (address[0], address[1]) if isinstance(address, tuple) else None
         connection = Connection(
-            life.app, life.config, life.context, deadlines=self._listener.deadlines, state=life.state
+            life.app,
+            life.config,
+            life.context,
+            deadlines=self._listener.deadlines,
+            state=life.state,
+            on_refused=self._listener.on_refused,
         )
         # Not in a task group: leaving one waits for its tasks without a bound, and one that swallows its
         # cancellation would keep the daemon from ending. They are kept and awaited here instead.

@@ -312,6 +312,7 @@ async def test_every_cause_of_a_refusal_is_in_the_record(
             ("method", 405, await site.ask("slack", method="PUT")),
             ("path", 404, await site.ask("a-name-that-a-stranger-made-up", good)),
             ("limit", 413, await site.ask("slack", b" " * 20_000)),
+            ("framing", 400, await _no_http(site)),
         ]
         for reason, refusal in (("quota", RequestRejected("quota", 429, "used up")), ("store", StoreError("full"))):
             failing = asyncio.get_running_loop().create_future()
@@ -323,8 +324,7 @@ async def test_every_cause_of_a_refusal_is_in_the_record(
         for reason, status, (given, _, body) in asked:
             assert (given, json.loads(body)["error"]) == (status, reason)
         found = {one.reason: one for one in await site.rejections()}
-        # What is no HTTP is refused before there is a request.
-        assert set(found) == set(get_args(Reason)) - {"framing"}
+        assert set(found) == set(get_args(Reason))
         assert all(one.detail and one.client_ip == "127.0.0.1" for one in found.values())
         assert {reason: one.count for reason, one in found.items() if one.count > 1} == {"signature": 2}
         assert {one.source for one in found.values()} == {"slack", "meta", "sns", ""}
@@ -335,6 +335,16 @@ async def test_every_cause_of_a_refusal_is_in_the_record(
             assert f'reason="{reason}"' in metrics
         assert "a-name-that-a-stranger-made-up" not in metrics + str(found)
         assert await site.events() == []
+
+
+async def _no_http(site: Site) -> tuple[int, dict[str, str], bytes]:
+    """Send a request with two lengths, which is refused before there is a request."""
+    port = site.service.addresses[0].port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /hooks/slack HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split(b" ")[1]), {}, body
 
 
 async def _metrics(site: Site) -> tuple[int, str]:
