@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hookline.daemon.sources.fragment import fragment, secret_names
+from hookline.daemon.sources.proof_text import proof_text, way_text, ways_of
 from hookline.daemon.sources.sample_files import sample_body, sample_names
 from hookline.daemon.sources.source_type import SourceType
 from hookline.daemon.sources.types import BUILT_IN
@@ -25,6 +27,7 @@ These pages are written by `make docs`.
 | `type:` | system | what proves the sender |
 |---|---|---|
 """
+_PUBLIC_URL = "https://hooks.example.com"
 _FIELDS = {
     "type": "event type",
     "id": "sender's id",
@@ -40,40 +43,12 @@ _SHOWN_TYPES = 12
 def pages() -> dict[str, str]:
     """Return each page's text by its name."""
     kinds = [BUILT_IN.get(name) for name in BUILT_IN.names]
-    rows = [f"| [`{kind.name}`]({kind.name}.md) | {kind.title} | {proof(kind)} |\n" for kind in kinds]
+    rows = [f"| [`{kind.name}`]({kind.name}.md) | {kind.title} | {proof_text(kind, _code)} |\n" for kind in kinds]
     return {"README.md": _INDEX + "".join(rows), **{f"{kind.name}.md": _page(kind) for kind in kinds}}
 
 
-def proof(kind: SourceType) -> str:
-    """Say in a few words how the sender proves itself."""
-    said = kind.declaration.get("verify")
-    ways = [way for way in (said if isinstance(said, list) else [said]) if isinstance(way, dict)]
-    return ", or ".join(dict.fromkeys(_way(way) for way in ways)) or "what the configuration declares"
-
-
-def _way(way: Mapping[str, Any]) -> str:
-    match way["scheme"]:
-        case "token":
-            return _token(way)
-        case "basic":
-            return "user name and password (Basic)"
-        case "twilio":
-            return "HMAC-SHA1 over URL and parameters in `X-Twilio-Signature`"
-        case "sns":
-            return "Amazon's RSA signature in the body"
-        case "ed25519":
-            return f"ed25519 in `{way['header']}`"
-        case scheme:
-            algorithm = str(way.get("algorithm", "sha256")).upper()
-            return f"{'HMAC-' if scheme == 'hmac' else ''}{algorithm} in `{way['header']}`"
-
-
-def _token(way: Mapping[str, Any]) -> str:
-    if "path" in way:
-        return f"a secret at `{way['path']}` of the body"
-    if "query" in way:
-        return f"a secret in the query parameter `{way['query']}`"
-    return f"a secret in `{way.get('header', 'Authorization')}`"
+def _code(text: str) -> str:
+    return f"`{text}`"
 
 
 def _page(kind: SourceType) -> str:
@@ -82,9 +57,7 @@ def _page(kind: SourceType) -> str:
 
 def _sections(kind: SourceType) -> Iterator[str]:
     yield " ".join(kind.about.split())
-    url = f"https://hooks.example.com/hooks/{kind.name}"
-    steps = "\n".join(f"{number}. {step.replace('{url}', f'`{url}`')}" for number, step in enumerate(kind.setup, 1))
-    yield f"## Set up\n\nWith `public_url: https://hooks.example.com` and a source called `{kind.name}`:\n\n{steps}"
+    yield _set_up(kind)
     yield f"## Options\n\n{_options(kind)}"
     yield f"## Proof\n\n{_proof(kind)}"
     events = kind.declaration.get("event", {})
@@ -106,9 +79,21 @@ def _sections(kind: SourceType) -> Iterator[str]:
     yield "[All source types](README.md) · [Sources](../sources.md) · [Rules](../rules.md)"
 
 
+def _set_up(kind: SourceType) -> str:
+    # The word in the rule to start from.
+    name = "shop" if kind.name == "generic" else kind.name
+    piece = fragment(kind, name=name, public_url=_PUBLIC_URL)
+    steps = kind.steps(name, f"`{_PUBLIC_URL}/hooks/{name}{'/…' if 'path_token' in piece else ''}`")
+    numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+    secrets = secret_names(piece)
+    listed = " and ".join(f"`{one}`" for one in secrets)
+    kinds = "variables of the environment, or files" if len(secrets) > 1 else "a variable of the environment, or a file"
+    place = f"{listed}: {kinds} in `credentials/` beside hookline.yaml, mode 0600. " if secrets else ""
+    seen = f"`hookline sources {name}` then shows the URL, what came, and what was refused and why."
+    return f"## Set up\n\nIn `hookline.yaml`:\n\n```yaml\n{piece}```\n\n{place}{seen}\n\n{numbered}"
+
+
 def _options(kind: SourceType) -> str:
-    if not kind.options:
-        return "Those of every source ([sources.md](../sources.md))."
     rows = []
     for name, slot in kind.options.items():
         needed = "required" if slot.is_required else "one of these" if name in kind.one_of else ""
@@ -121,9 +106,7 @@ def _options(kind: SourceType) -> str:
 
 
 def _proof(kind: SourceType) -> str:
-    said = kind.declaration.get("verify")
-    ways = [way for way in (said if isinstance(said, list) else [said]) if isinstance(way, dict)]
-    lines = [f"- {_way(way)}{_details(way)}" for way in ways]
+    lines = [f"- {way_text(way, _code)}{_details(way)}" for way in ways_of(kind.declaration)]
     lines += [f"- {_handshake(one)}" for one in _dicts(kind.declaration.get("handshake"))]
     answer = kind.declaration.get("answer")
     if isinstance(answer, dict):
@@ -172,7 +155,7 @@ def _types(types: tuple[str, ...]) -> str:
 
 def _cell(spec: Any) -> str:
     specs = spec if isinstance(spec, list) else [spec]
-    return ", else ".join(f"`{one}`" for one in specs).replace("|", r"\|")
+    return (", else " if len(specs) < 3 else "<br>else ").join(f"`{one}`" for one in specs).replace("|", r"\|")
 
 
 def write() -> None:

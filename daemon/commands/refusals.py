@@ -21,8 +21,7 @@ NEXT_STEPS: Final[Mapping[Reason, str]] = {
     "timestamp": "compare this machine's clock with a time server's (timedatectl); a request that is captured "
     "and sent again is too old",
     "certificate": "see that this machine may fetch HTTPS from the host that the detail names; the sender tries again",
-    "handshake": "compare the sender's verify token with sources.{name}; if the sender brings its secret itself: "
-    "hookline sources {name} --await, then make the webhook again",
+    "handshake": "compare the word or token that was typed into the sender's form with sources.{name}",
     "body": "send JSON, a form or XML, uncompressed; the detail says what came instead",
     "method": "set the sender to POST; a browser that opens the URL is counted here as well",
     "path": "paste the whole URL into the sender's settings again: its last part is wrong or missing",
@@ -31,6 +30,24 @@ NEXT_STEPS: Final[Mapping[Reason, str]] = {
     "quota": "the sender sends more than it may: wait, or raise its limit",
     "store": "see `hookline run`'s log and the disk; nothing is lost if the sender sends it again",
 }
+
+#: Where a cause has several: what the detail of the last one holds, and the step.
+_STEPS_BY_DETAIL: Final[Mapping[Reason, Mapping[str, str]]] = {
+    "signature": {
+        "no secret was learned": "make the webhook at its sender anew: its first request brings the secret",
+        "TopicArn is none": "write the topic into sources.{name}.topics if it is yours: anyone may send you theirs",
+        "raw message delivery": "turn raw message delivery off in the subscription",
+        " is missing": "it came unsigned: see that the sender signs, and that no proxy in between drops the header; "
+        "or somebody else called the URL",
+    },
+    "handshake": {
+        "no secret is waited for": "if that was your webhook: hookline sources {name} --await, then make it again",
+    },
+}
+_URL_IS_SIGNED: Final = (
+    "compare secret and URL in the sender's settings with sources.{name} and public_url: the URL is signed to the "
+    "letter; a proxy in between must not change body or headers. To see one pass: hookline send {name}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +64,16 @@ class Refusal:
     detail: str
     client_ip: str
 
-    def next_step(self, name: str) -> str:
-        """Say what to do about it."""
-        return next((step.format(name=name) for reason, step in NEXT_STEPS.items() if reason == self.reason), "")
+    def next_step(self, name: str, *, signs_url: bool = False) -> str:
+        """Say what to do about it; `signs_url`: whether the source's sender signs the URL that it calls."""
+        reason = next((one for one in NEXT_STEPS if one == self.reason), None)
+        if reason is None:
+            return ""
+        special = _STEPS_BY_DETAIL.get(reason, {})
+        step = next((special[part] for part in special if part in self.detail), None)
+        if step is None:
+            step = _URL_IS_SIGNED if signs_url and reason == "signature" else NEXT_STEPS[reason]
+        return step.format(name=name)
 
     @property
     def what(self) -> str:
@@ -57,7 +81,7 @@ class Refusal:
         # The sender is told that there is no such source, lest anybody learn which there are.
         return "not the source's whole URL" if self.reason == "path" else printable(self.detail)
 
-    def to_json(self, name: str) -> dict[str, Any]:
+    def to_json(self, name: str, *, signs_url: bool = False) -> dict[str, Any]:
         """Return it as programs read it."""
         return {
             "reason": self.reason,
@@ -67,7 +91,7 @@ class Refusal:
             "last_at": self.last_at.isoformat(),
             "detail": self.detail,
             "client_ip": self.client_ip,
-            "next_step": self.next_step(name),
+            "next_step": self.next_step(name, signs_url=signs_url),
         }
 
 

@@ -14,6 +14,7 @@ import click
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.opening import again, open_settings
 from hookline.daemon.commands.output import EXIT_FINDINGS, EXIT_USAGE, fail, print_json, styled
+from hookline.daemon.commands.source_names import no_source
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.log import printable
 from hookline.daemon.sources.learned import FileLearnedSecrets, learned_secrets_folder
@@ -49,7 +50,7 @@ def send(
     """Send a signed sample of SOURCE to the running daemon: one of TYPE, or the first there is."""
     settings = open_settings(config_path)
     if source not in settings.sources:
-        fail(f"No source {source!r}; there are: {', '.join(settings.sources) or 'none'}.", EXIT_USAGE)
+        fail(no_source(settings, source), EXIT_USAGE)
     if lists_types:
         _list_types(settings, source, as_json=as_json)
         return
@@ -99,8 +100,8 @@ def _make(
             learned=_KeptSecrets(learned_secrets_folder(settings.store)),
         )
     except (ValueError, StoreError) as error:
-        types = ", ".join(sample_types(settings.sources[source].type, settings.source_types)[:12])
-        fail(f"{error}. Samples of {source}: {types or 'none; give a body with --file'}.", EXIT_USAGE)
+        said = str(error)
+        fail(said if said.endswith("?") else f"{said}.", EXIT_USAGE)
 
 
 def _list_types(settings: Settings, source: str, *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from hookline.daemon.commands.refusals import Refusal
 from hookline.daemon.commands.source_report import SourceReport
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.log import printable
+from hookline.daemon.sources.fragment import fragment
 from hookline.daemon.sources.proof_text import proof_text
 from hookline.daemon.sources.sample_files import sample_names
 from hookline.daemon.sources.source_type import SourceType
@@ -31,13 +32,13 @@ def print_source(
     for label, text in _facts(report, settings, now):
         click.echo(f"  {label:12} {text}")
     for refusal in report.refusals:
-        _print_refusal(refusal, report.name, now)
+        _print_refusal(refusal, report, now)
     if report.learned is not None:
         _print_secrets(report, config_path)
     if kind.setup:
         click.echo(f"\nSet up {kind.title}")
-        for number, step in enumerate(kind.setup, 1):
-            _print_wrapped(step.replace("{url}", report.url), f"  {number}. ")
+        for number, step in enumerate(kind.steps(report.name, report.url), 1):
+            _print_wrapped(step, f"  {number}. ")
     if kind.about:
         click.echo("")
         _print_wrapped(kind.about, "  ")
@@ -47,8 +48,41 @@ def print_source(
         _print_wrapped(f"Samples: {', '.join(samples)}. Send one: {again(f'send {report.name}', config_path)}", "  ")
 
 
+def print_type(kind: SourceType) -> None:
+    """Print all about a source type: what to write, where to paste what, its options, what it sends."""
+    click.echo(f"{kind.name}: {kind.title}, proved by {proof_text(kind)}\n")
+    _print_wrapped(kind.about, "  ")
+    if kind.code is None:
+        click.echo("\nIn hookline.yaml:")
+        for line in fragment(kind, name=kind.name, public_url="https://hooks.example.com").splitlines():
+            click.echo(f"  {line}")
+    click.echo(f"\nSet up {kind.title}")
+    for number, step in enumerate(kind.steps(kind.name, f"https://hooks.example.com/hooks/{kind.name}"), 1):
+        _print_wrapped(step, f"  {number}. ")
+    for title, lines in (("Options", _options(kind)), ("Events", _events(kind))):
+        if lines:
+            click.echo(f"\n{title}")
+        for line in lines:
+            _print_wrapped(line, "  ")
+
+
+def _options(kind: SourceType) -> list[str]:
+    lines = []
+    for name, slot in kind.options.items():
+        needed = " (required)" if slot.is_required else " (one of these)" if name in kind.one_of else ""
+        values = f": {', '.join(slot.values)}" if slot.values and not slot.about.startswith("true:") else ""
+        lines.append(f"{name}{needed}: {slot.about}{values}")
+    return lines
+
+
+def _events(kind: SourceType) -> list[str]:
+    types = [f"types: {', '.join(kind.event_types)}"] if kind.event_types else []
+    samples = sample_names(kind)
+    return [*types, f"samples: {', '.join(samples)}"] if samples else types
+
+
 def _facts(report: SourceReport, settings: Settings, now: datetime) -> Iterator[tuple[str, str]]:
-    hint = "" if settings.public_url else f"   (where the daemon listens: public_url is not in {settings.path})"
+    hint = "" if report.is_public else f"   (where the daemon listens: public_url is not in {settings.path})"
     yield "URL", f"{printable(report.url)}{hint}"
     if report.unset:
         yield "secrets", styled(f"not set here: {', '.join(report.unset)}", "warn")
@@ -67,14 +101,14 @@ def _facts(report: SourceReport, settings: Settings, now: datetime) -> Iterator[
         yield "refused", "nothing"
 
 
-def _print_refusal(refusal: Refusal, name: str, now: datetime) -> None:
+def _print_refusal(refusal: Refusal, report: SourceReport, now: datetime) -> None:
     times = f"first {stamp(refusal.first_at)}, last {ago(refusal.last_at, now)}"
     if refusal.count == 1:
         times = ago(refusal.last_at, now)
     place = f", from {printable(refusal.client_ip)}" if refusal.client_ip else ""
     click.echo(f"  refused      {styled(f'{refusal.count}x {refusal.reason}', 'bad')}, {times}{place}")
     _print_wrapped(refusal.what, " " * 15)
-    _print_wrapped(f"-> {refusal.next_step(name)}", " " * 15)
+    _print_wrapped(f"-> {refusal.next_step(report.name, signs_url=report.signs_url)}", " " * 15)
 
 
 def _print_secrets(report: SourceReport, config_path: Path | None) -> None:

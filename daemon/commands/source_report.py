@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import quote
 
 from hookline.daemon.commands.opening import hear_daemon
 from hookline.daemon.commands.refusals import Refusal, refusals
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.sources.port import SourceSettings
+from hookline.daemon.sources.proof_text import signs_url
+from hookline.daemon.sources.public_url import own_url, url_below
 from hookline.daemon.store.port import Reader, SourceActivity
 from hookline.rules import Json
 from hookline.rules.interpolation import find_references
@@ -33,6 +34,10 @@ class SourceReport:
     url: str
     #: The same with `***` for the token.
     masked_url: str
+    #: Whether that is what a sender outside can call; else it is where the daemon listens.
+    is_public: bool
+    #: Whether its sender signs that URL.
+    signs_url: bool
     #: Names of secrets in its options that are not set where this is asked.
     unset: tuple[str, ...]
     #: None if it never received anything.
@@ -54,11 +59,6 @@ class SourceReport:
             and now - self.activity.last_at > self.expect_every
         )
 
-    @property
-    def refused_lately(self) -> int:
-        """How many requests were refused in the last day."""
-        return sum(refusal.count_lately for refusal in self.refusals)
-
     def to_json(self, now: datetime, *, is_whole: bool) -> dict[str, Any]:
         """Return it as programs read it; the URL's token only if it is asked for by its source's name."""
         last = self.activity
@@ -76,17 +76,20 @@ class SourceReport:
             "silent": self.is_silent(now),
             "waiting": self.is_waiting,
             "learned": self.learned,
-            "refused": [refusal.to_json(self.name) for refusal in self.refusals],
+            "refused": [refusal.to_json(self.name, signs_url=self.signs_url) for refusal in self.refusals],
         }
 
 
+#: What a running daemon says of each source, by name.
+Told = Mapping[str, Mapping[str, Any]]
+
+
 async def source_reports(
-    settings: Settings, reader: Reader | None, names: tuple[str, ...], now: datetime
+    settings: Settings, reader: Reader | None, names: tuple[str, ...], now: datetime, told: Told
 ) -> list[SourceReport]:
     """Return the reports of sources, in the order of their names; `reader` is None if there is no store yet."""
     since = now - LATELY
     activity = {one.source: one for one in await reader.activity(since=since)} if reader else {}
-    told = _told_by_daemon(settings)
     return [
         _report(
             settings,
@@ -99,8 +102,11 @@ async def source_reports(
     ]
 
 
-def _told_by_daemon(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+def told_by_daemon(settings: Settings) -> Told | None:
+    """Return what a running daemon says; None if none answers."""
     said = hear_daemon(settings, "sources")
+    if said is None:
+        return None
     rows = said.get("sources", ()) if isinstance(said, dict) else ()
     return {row["name"]: row for row in rows if isinstance(row, dict) and "name" in row}
 
@@ -113,13 +119,19 @@ def _report(
     told: Mapping[str, Any],
 ) -> SourceReport:
     token = source.options.get("path_token")
-    start = f"{settings.public_url or _listener(settings)}/hooks/{source.name}"
+    own = own_url(source.options)
+    base = settings.public_url or _listener(settings)
+    kind = settings.source_types.get(source.type)
+    # A URL of its own holds the token only if no proxy adds it.
+    masked = own.replace(str(token), "***") if own and token else own
     return SourceReport(
         name=source.name,
         type=source.type,
-        title=settings.source_types.get(source.type).title,
-        url=f"{start}/{quote(str(token), safe='')}" if token else start,
-        masked_url=f"{start}/***" if token else start,
+        title=kind.title,
+        url=own or url_below(base, source.name, str(token) if token else None),
+        masked_url=masked or url_below(base, source.name, None) + ("/***" if token else ""),
+        is_public=bool(own or settings.public_url),
+        signs_url=signs_url(source.options if "verify" in source.options else kind.declaration),
         unset=_unset(dict(source.options)),
         activity=activity,
         expect_every=_duration(source.options.get("expect_every")),

@@ -17,8 +17,9 @@ from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.opening import again, ask_daemon, open_settings, reading
 from hookline.daemon.commands.output import EXIT_USAGE, ago, fail, print_json, print_table, span, stamp, styled
 from hookline.daemon.commands.refusals import Refusal, refusals
-from hookline.daemon.commands.source_detail import print_source
-from hookline.daemon.commands.source_report import LATELY, SourceReport, source_reports
+from hookline.daemon.commands.source_detail import print_source, print_type
+from hookline.daemon.commands.source_names import no_source
+from hookline.daemon.commands.source_report import LATELY, SourceReport, source_reports, told_by_daemon
 from hookline.daemon.config.load import ConfigError, find_config, load_settings
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.log import printable
@@ -37,7 +38,7 @@ _NOBODY = ""
 @click.argument("name", required=False)
 @config_option
 @json_option
-@click.option("--types", "lists_types", is_flag=True, help="List all source types: title, proof and options.")
+@click.option("--types", "lists_types", is_flag=True, help="List all source types; with NAME, all about one.")
 @click.option("--await", "awaits", is_flag=True, help="Let NAME take another secret of its sender's, for ten minutes.")
 @click.option("--forget", "forgets", is_flag=True, help="Forget the secrets that NAME's sender brought.")
 def sources(
@@ -58,8 +59,7 @@ def sources(
     # Secrets may be missing: some senders show theirs only once they have been given the URL.
     settings = open_settings(config_path, offline=True)
     if name is not None and name not in settings.sources:
-        near = did_you_mean(name, settings.sources) or f"there are: {', '.join(settings.sources) or 'none'}."
-        fail(f"No source {name!r}; {near}", EXIT_USAGE)
+        fail(no_source(settings, name), EXIT_USAGE)
     if awaits or forgets:
         if name is None:
             fail("Name a source: hookline sources NAME --await", EXIT_USAGE)
@@ -96,7 +96,8 @@ async def _looking(settings: Settings) -> AsyncIterator[Reader | None]:
 async def _list(settings: Settings, config_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
     now = datetime.now(UTC)
     async with _looking(settings) as reader:
-        reports = await source_reports(settings, reader, tuple(settings.sources), now)
+        told = told_by_daemon(settings)
+        reports = await source_reports(settings, reader, tuple(settings.sources), now, told or {})
         unknown = await refusals(reader, _NOBODY, since=now - LATELY) if reader else ()
     if as_json:
         print_json(
@@ -110,15 +111,29 @@ async def _list(settings: Settings, config_path: Path | None, as_json: bool) -> 
         click.echo(f"No sources in {settings.path}. What there is: {again('sources --types', config_path)}", err=True)
         return
     print_table([_row(report) for report in reports], ["source", "type", "URL to paste", "last event", "24 h"])
-    lines = [line for report in reports for line in _findings(report, now, config_path)]
+    lines = [line for report in reports for line in _findings(report, now)]
+    lines += _unset(reports)
     lines += [_unknown(refusal) for refusal in unknown if refusal.reason == "path" and refusal.count_lately]
     if lines:
         click.echo("")
     for line in lines:
         click.echo(line)
-    if settings.public_url is None:
+    if not all(report.is_public for report in reports):
         click.echo("public_url is not set: these URLs are where the daemon listens.", err=True)
-    click.echo(f"Set-up steps and causes of one: {again(f'sources {reports[0].name}', config_path)}", err=True)
+    elif any(report.url.startswith("http:") for report in reports):
+        click.echo("A URL above begins with http: most senders call https alone.", err=True)
+    if told is None:
+        _tell_of_silence(settings)
+    shown = next((report for report in reports if any(one.count_lately for one in report.refusals)), reports[0])
+    click.echo(f"Causes, what to do, and how to set up: {again(f'sources {shown.name}', config_path)}", err=True)
+
+
+def _tell_of_silence(settings: Settings) -> None:
+    click.echo(
+        f"The daemon does not answer at {settings.admin.listen}: it is not running, or this user cannot read its "
+        f"token. Start it: hookline run -c {settings.path}",
+        err=True,
+    )
 
 
 def _row(report: SourceReport) -> list[str]:
@@ -127,39 +142,49 @@ def _row(report: SourceReport) -> list[str]:
     return [report.name, report.type, report.masked_url, seen, str(last.events if last else 0)]
 
 
-def _findings(report: SourceReport, now: datetime, config_path: Path | None) -> list[str]:
+def _findings(report: SourceReport, now: datetime) -> list[str]:
     """Say what should be looked at, each with its next step."""
     name = report.name
     found = []
     if report.is_waiting:
         found.append(styled(f"{name}: waits for its sender's secret", "warn") + ": make the webhook there")
-    if report.unset:
-        found.append(styled(f"{name}: {', '.join(report.unset)} not set here", "warn"))
     if report.activity and report.expect_every and report.is_silent(now):
         since, every = stamp(report.activity.last_at), span(report.expect_every)
         found.append(styled(f"{name}: silent since {since}", "warn") + f", expected every {every}")
-    if report.refused_lately and report.refusals:
-        last = report.refusals[0]
-        when = ago(last.last_at, now) + (f" from {printable(last.client_ip)}" if last.client_ip else "")
-        told = styled(f"{name}: {report.refused_lately} refused in 24 h", "bad")
-        found.append(f"{told}, the last {when}: {last.reason}: {last.what}   {again(f'sources {name}', config_path)}")
+    for refusal in report.refusals:
+        if refusal.count_lately:
+            when = ago(refusal.last_at, now) + (f" from {printable(refusal.client_ip)}" if refusal.client_ip else "")
+            told = styled(f"{name}: {refusal.count_lately} refused in 24 h ({refusal.reason})", "bad")
+            found.append(f"{told}, the last {when}: {refusal.what}")
     return found
+
+
+def _unset(reports: list[SourceReport]) -> list[str]:
+    missing = [f"{', '.join(report.unset)} ({report.name})" for report in reports if report.unset]
+    if not missing:
+        return []
+    # The daemon may well have them: systemd gives them to it alone.
+    return [styled(f"not set here: {', '.join(missing)}", "warn") + "; the daemon does not start without them"]
 
 
 def _unknown(refusal: Refusal) -> str:
     place = f" from {printable(refusal.client_ip)}" if refusal.client_ip else ""
-    return f"unknown paths: {refusal.count_lately} in 24 h, the last {ago(refusal.last_at)}{place}"
+    told = f"unknown paths: {refusal.count_lately} in 24 h, the last {ago(refusal.last_at)}{place}"
+    return f"{told}: if a sender is silent, compare its URL with those above"
 
 
 async def _show(settings: Settings, name: str, config_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
     now = datetime.now(UTC)
     async with _looking(settings) as reader:
-        (report,) = await source_reports(settings, reader, (name,), now)
+        told = told_by_daemon(settings)
+        (report,) = await source_reports(settings, reader, (name,), now, told or {})
     kind = settings.source_types.get(report.type)
     if as_json:
         print_json(report.to_json(now, is_whole=True) | _type_json(kind))
         return
     print_source(report, kind, settings, config_path, now)
+    if told is None:
+        _tell_of_silence(settings)
 
 
 def _known_types(config_path: Path | None) -> SourceTypes:
@@ -180,8 +205,12 @@ def _list_types(types: SourceTypes, only: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json([_type_json(kind) for kind in found])
         return
+    if only is not None:
+        print_type(found[0])
+        return
     rows = [[kind.name, kind.title, proof_text(kind), _options(kind)] for kind in found]
     print_table(rows, ["type", "system", "what proves the sender", "options (* required)"])
+    click.echo("One with everything: hookline sources --types TYPE", err=True)
 
 
 def _options(kind: SourceType) -> str:

@@ -16,6 +16,7 @@ import click
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.opening import again, open_settings
 from hookline.daemon.commands.output import EXIT_FINDINGS, EXIT_USAGE, fail, print_json, print_table, styled
+from hookline.daemon.commands.source_names import no_source
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.log import printable
 from hookline.rules import Json
@@ -76,11 +77,11 @@ def subscribe(
     """
     names = tuple(dict.fromkeys(name.strip() for text in events for name in text.split(",") if name.strip()))
     if bool(names) + is_list + (delete is not None) != 1:
-        fail("Say one of --events A,B and --list and --delete ID.", EXIT_USAGE)
+        fail("Say one of --events A,B, --list, --delete ID.", EXIT_USAGE)
     # Its own secret may be just what is still to come, so a secret that is not set is no mistake here.
     settings = open_settings(config_path, offline=True)
     if source not in settings.sources:
-        fail(f"No source {source!r}; there are: {', '.join(settings.sources) or 'none'}.", EXIT_USAGE)
+        fail(no_source(settings, source), EXIT_USAGE)
     asked = _Asked(
         source=source, events=names, is_list=is_list, delete=delete, is_dry=is_dry, is_sure=is_sure, as_json=as_json,
         config_path=config_path,
@@ -99,17 +100,20 @@ def subscribe(
 
 
 def _vendor_kind(settings: Settings, asked: _Asked) -> VendorKind:
-    from hookline.daemon.sources.types import load_source_types
+    from hookline.daemon.sources.public_url import own_url, url_below
     from hookline.daemon.subscriptions.vendors import VENDORS
 
     type_name = settings.sources[asked.source].type
     if type_name not in VENDORS:
-        types = load_source_types(settings.plugins)
-        steps = types.get(type_name).setup if type_name in types else ()
-        token = "/<path_token>" if "path_token" in settings.sources[asked.source].options else ""
-        url = f"{settings.public_url or 'https://<public_url>'}/hooks/{asked.source}{token}"
-        told = "".join(f"\n  - {step.replace('{url}', url)}" for step in steps) or " Its own pages have a form for it."
-        fail(f"Subscriptions of type {type_name} are not made through an API here ({', '.join(VENDORS)} are).{told}")
+        options = settings.sources[asked.source].options
+        token = "/<path_token>" if "path_token" in options else ""
+        url = own_url(options) or url_below(settings.public_url or "https://<public_url>", asked.source, None) + token
+        steps = settings.source_types.get(type_name).steps(asked.source, url)
+        told = "".join(f"\n  {number}. {step}" for number, step in enumerate(steps, 1))
+        fail(
+            f"Subscriptions of type {type_name} are not made through an API here ({', '.join(VENDORS)} are). "
+            f"By hand:{told or ' its own pages have a form for it.'}"
+        )
     kind = VENDORS[type_name]
     if kind.why_no_list is not None and not asked.events:
         fail(f"{kind.why_no_list}.")
@@ -117,11 +121,9 @@ def _vendor_kind(settings: Settings, asked: _Asked) -> VendorKind:
 
 
 def _read_events(settings: Settings, asked: _Asked, kind: VendorKind) -> tuple[Wanted, ...]:
-    from hookline.daemon.sources.types import load_source_types
     from hookline.rules.suggestion import suggest
 
-    type_name = settings.sources[asked.source].type
-    known = load_source_types(settings.plugins).event_types(type_name)
+    known = settings.source_types.event_types(settings.sources[asked.source].type)
     wanted, mistakes = [], []
     for text in asked.events:
         try:

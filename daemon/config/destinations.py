@@ -51,7 +51,11 @@ def named_entries(node: Node | None, findings: Findings, *, what: str) -> dict[s
         elif isinstance(value, Entries):
             entries[name] = value
         else:
-            hint = "write at least its type" if what == "source" else "write its action and that action's options"
+            hint = (
+                "write at least its type, as in {type: agiled, …}"
+                if what == "source"
+                else "write its action and that action's options"
+            )
             findings.error(value, f"expected a mapping, got {kind_of(value)}", hint)
     return entries
 
@@ -87,10 +91,17 @@ def read_sources(
 
 def _report_type(entries: Entries, kind: Node | None, types: SourceTypes, findings: Findings) -> None:
     if kind is None:
+        named = next((key for key in entries.entries if key in types), None)
         hint = "write one, such as type: agiled; hookline sources --types lists them"
+        if named is not None:
+            hint = f"write type: {named}, and its options beside it"
         findings.error(entries, "the source has no type", hint)
         return
-    written = kind.text if isinstance(kind, Scalar) else ""
+    if not isinstance(kind, Scalar):
+        hint = "write one type, and a source of its own for each sender"
+        findings.error(kind, f"expected the name of a source type, got {kind_of(kind)}", hint)
+        return
+    written = kind.text
     if written in types.broken:
         # What is wrong with it is reported where it stands.
         hint = f"mend {types.broken[written]}"

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
-from hookline.daemon.sources.declaration import Declaration, read_declaration
+from hookline.daemon.sources.declaration import Declaration, Fields, read_declaration
 from hookline.daemon.sources.declared import DeclaredSource
 from hookline.daemon.sources.options import Options
 from hookline.daemon.sources.port import LearnedSecrets, OptionProblem, Outside, Source, SourceSettings
 from hookline.daemon.sources.public_url import parse_public_url
 from hookline.daemon.sources.source_type import COMMON_OPTIONS
 from hookline.daemon.sources.types import BUILT_IN, SourceCodeError, SourceTypes, guarded
+from hookline.daemon.sources.verification import VERIFY_KEYS
 from hookline.rules.suggestion import suggest
 from hookline.rules.units import format_duration
 
 #: It is all that guards a source without a signature, and it stands in the sender's settings.
 MIN_PATH_TOKEN_LENGTH = 16
+# Where keys belong that people write one level too high.
+_INSIDE = {"verify": VERIFY_KEYS, "event": frozenset(field.name for field in fields(Fields))}
 # A duplicate that arrives while its first copy is being stored.
 _MARGIN = timedelta(minutes=10)
 
@@ -136,13 +140,15 @@ def _read(
     expect_every = options.duration("expect_every")
     public_url = _public_url(options)
     filled = kind.filled_in(options)
-    options.finish(also={*kind.options, *COMMON_OPTIONS, "verify"} - {"type"})
+    inside = {key: keys for key, keys in _INSIDE.items() if key in kind.options}
+    options.finish({*kind.options, *COMMON_OPTIONS, "verify"} - {"type"}, inside)
     if filled is None:
         return None
     found: list[OptionProblem] = []
     declaration = read_declaration(
         filled.declaration,
-        has_public_url=has_public_url or public_url is not None,
+        # One that is wrong is reported already.
+        has_public_url=has_public_url or "public_url" in options,
         problems=found,
         learned=learned,
     )
@@ -165,9 +171,9 @@ def _public_url(options: Options) -> str | None:
     if "public_url" not in options:
         return None
     try:
-        return parse_public_url(options.text("public_url", ""))
+        return parse_public_url(options.text("public_url", ""), example="the URL in the sender's form, without a query")
     except ValueError as error:
-        options.problem("public_url", str(error), "write what stands in the sender's form, without its query")
+        options.problem("public_url", str(error))
         return None
 
 

@@ -11,11 +11,11 @@ from hookline.daemon.sources.cloudevents import PREFIX
 from hookline.daemon.sources.fields import Field, as_text, compile_field
 from hookline.daemon.sources.filters import Maps
 from hookline.daemon.sources.handshake_declaration import Handshake, read_handshakes
-from hookline.daemon.sources.options import Options, kind_of
+from hookline.daemon.sources.options import Options, Path, kind_of
 from hookline.daemon.sources.port import Answer, OptionProblem
 from hookline.daemon.sources.reading import Reading, read_reading
 from hookline.daemon.sources.split import Split, parse_splits
-from hookline.daemon.sources.verification import Verification, read_verification
+from hookline.daemon.sources.verification import LEARNED, Verification, read_verification
 from hookline.rules import Json
 from hookline.rules.suggestion import suggest
 
@@ -104,6 +104,10 @@ def read_declaration(
     handshakes = read_handshakes(options)
     answer = _read_answer(options)
     options.finish()
+    if verification is not None and verification.learns and not any(one.learn for one in handshakes or ()):
+        hint = "write a handshake with `learn`, or the secret itself"
+        message = "it waits for a secret that no handshake brings, so every event would be refused"
+        problems.append(OptionProblem(path=_learned_place(options.get("verify")), message=message, hint=hint))
     if verification is None or handshakes is None or len(problems) > before:
         return None
     return Declaration(
@@ -116,6 +120,12 @@ def read_declaration(
         body=body,
         answer=answer,
     )
+
+
+def _learned_place(verify: Json) -> Path:
+    ways = verify if isinstance(verify, list) else [verify]
+    number = next(n for n, way in enumerate(ways) if isinstance(way, dict) and way.get("secret") == LEARNED)
+    return ("verify", number, "secret") if isinstance(verify, list) else ("verify", "secret")
 
 
 def _read_maps(options: Options) -> Maps:

@@ -136,7 +136,7 @@ async def _learn(
         # Sent again, since the answer to it was lost.
         return
     if learned is None or not learned.is_waiting(name):
-        raise RequestRejected("handshake", 403, f"no secret is waited for: `hookline sources {name} --await` first")
+        raise RequestRejected("handshake", 403, "no secret is waited for")
     await learned.learn(name, secret)
     get_logger().warning(
         "source.learned", source=name, client_ip=request.client_ip, next_step=_FORGET_STEP.format(name)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from hookline.daemon.sources.port import OptionProblem
 from hookline.rules import Json
-from hookline.rules.suggestion import suggest
+from hookline.rules.suggestion import did_you_mean, suggest
 from hookline.rules.units import parse_duration
 
 Path = tuple[str | int, ...]
@@ -41,14 +41,18 @@ class Options:
         self._values = values
         self._path = path
         self._known: set[str] = set()
+        self._missing: list[str] = []
         self.problems = problems
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def problem(self, key: str | None, message: str, hint: str | None = None) -> None:
-        """Report a mistake at a key, or at the mapping."""
+    def problem(self, key: str | None, message: str, hint: str | None = None, *, item: int | None = None) -> None:
+        """Report a mistake at a key, or at the mapping; `item` is the number of the one in a key's list."""
         path = self._path if key is None else (*self._path, key)
+        if item is not None and isinstance(self._values.get(key or ""), list):
+            # Its own place: there a reference may stand that is not set here, or a secret that no message may show.
+            path = (*path, item)
         self.problems.append(OptionProblem(path=path, message=message, hint=hint))
 
     def path_of(self, key: str) -> Path:
@@ -63,6 +67,7 @@ class Options:
     def missing(self, key: str, hint: str) -> None:
         """Report that a key must be there."""
         self._known.add(key)
+        self._missing.append(key)
         self.problem(None, f"`{key}` is missing", hint)
 
     def text(self, key: str, default: str) -> str:
@@ -71,7 +76,7 @@ class Options:
         if value is None and key not in self._values:
             return default
         if not isinstance(value, str):
-            self.problem(key, f"expected a text, saw {kind_of(value)}", "put it in quotes")
+            self.problem(key, f"expected a text, saw {kind_of(value)}", _to_text(value))
             return default
         return value
 
@@ -99,33 +104,30 @@ class Options:
         texts = [item for item in listed if isinstance(item, str)]
         if len(texts) != len(listed):
             wrong = next(item for item in listed if not isinstance(item, str))
-            self.problem(key, f"expected a text or a list of texts, saw {kind_of(wrong)}", "put it in quotes")
+            self.problem(key, f"expected a text or a list of texts, saw {kind_of(wrong)}", _to_text(wrong))
             return None
         return tuple(texts)
 
     def secrets(self, key: str, *, least: int = MIN_SECRET_LENGTH) -> tuple[str, ...] | None:
-        """Read one secret or several (rotation); None, and a problem, if one of them is not fit to be one."""
+        """Read one secret or several (rotation); None, and problems, if one of them is not fit to be one."""
         secrets = self.texts(key)
         if secrets is None:
             if key not in self._values:
                 self.missing(key, "a source fails closed: give a secret, or write `verify: none` to accept anything")
             return None
-        for number, secret in enumerate(secrets, 1):
-            which = f"secret {number} of {len(secrets)}" if len(secrets) > 1 else "the secret"
+        before = len(self.problems)
+        for number, secret in enumerate(secrets):
+            which = f"secret {number + 1} of {len(secrets)}" if len(secrets) > 1 else "the secret"
             if not secret.strip():
-                self.problem(key, f"{which} is empty", "is the variable that it comes from set, and to something?")
+                hint = "is the variable that it comes from set, and to something?"
+                self.problem(key, f"{which} is empty", hint, item=number)
             elif secret != secret.strip():
-                self.problem(
-                    key, f"{which} begins or ends with white space", "take it off; was a line end copied with it?"
-                )
+                hint = "take it off; was a line end copied with it?"
+                self.problem(key, f"{which} begins or ends with white space", hint, item=number)
             elif len(secret) < least:
-                self.problem(
-                    key, f"{which} is shorter than {least} characters, which can be guessed", "make a longer one"
-                )
-            else:
-                continue
-            return None
-        return secrets
+                message = f"{which} is shorter than {least} characters, which can be guessed"
+                self.problem(key, message, "was it copied whole? else make a longer one", item=number)
+        return secrets if len(self.problems) == before else None
 
     def duration(self, key: str) -> timedelta | None:
         """Read a duration such as `5m`; None if it is not there or wrong."""
@@ -154,9 +156,30 @@ class Options:
             return None
         return Options(value, self.path_of(key), self.problems)
 
-    def finish(self, also: Collection[str] = ()) -> None:
-        """Report keys that nobody asked for."""
+    def finish(self, also: Collection[str] = (), inside: Mapping[str, Collection[str]] | None = None) -> None:
+        """Report keys that nobody asked for; `inside` says which ones belong into a mapping that may stand here."""
         known = self._known | set(also)
-        for key in self._values:
-            if key not in known:
-                self.problem(key, f'unknown key "{key[:60]}"', suggest(key, known, what="there are"))
+        unknown = [key for key in self._values if key not in known]
+        for key in unknown:
+            hint = _misplaced(key, self._values[key], known, inside or {}) or did_you_mean(key, self._missing)
+            if hint is None and len(unknown) == len(self._missing) == 1:
+                # Senders have names of their own for it, such as auth_token.
+                hint = f'did you mean "{self._missing[0]}"?'
+            self.problem(key, f'unknown key "{key[:60]}"', hint or suggest(key, known, what="there are"))
+
+
+def _misplaced(key: str, value: Json, known: Collection[str], inside: Mapping[str, Collection[str]]) -> str | None:
+    if isinstance(value, dict) and value and set(value) <= set(known):
+        return f"write what stands in it without {key[:60]}:, one level higher"
+    above = next((name for name, keys in inside.items() if key in keys), None)
+    return f"write it under {above}:" if above else None
+
+
+def _to_text(value: Json) -> str:
+    match value:
+        case None:
+            return "write it behind the colon, or take the key away"
+        case dict() | list():
+            return "write the text itself there"
+        case _:
+            return "put it in quotes"

@@ -6,16 +6,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hookline.daemon.sources.source_type import SourceType
+from hookline.rules import Json
 
 
 def proof_text(kind: SourceType, quote: Callable[[str], str] = str) -> str:
     """Return it for people; `quote` marks names of headers and places, as a page of Markdown needs."""
-    said = kind.declaration.get("verify")
-    ways = [way for way in (said if isinstance(said, list) else [said]) if isinstance(way, dict)]
-    return ", or ".join(dict.fromkeys(_way(way, quote) for way in ways)) or "what the configuration declares"
+    said = dict.fromkeys(way_text(way, quote) for way in ways_of(kind.declaration))
+    return ", or ".join(said) or "what the configuration declares"
 
 
-def _way(way: Mapping[str, Any], quote: Callable[[str], str]) -> str:
+def ways_of(declaration: Mapping[str, Json]) -> list[dict[str, Any]]:
+    """Return the ways to verify of a declaration, or of options that hold one."""
+    said = declaration.get("verify")
+    return [way for way in (said if isinstance(said, list) else [said]) if isinstance(way, dict)]
+
+
+def signs_url(declaration: Mapping[str, Json]) -> bool:
+    """Whether a sender signs the URL that it calls."""
+    return any(way.get("scheme") == "twilio" or "{url" in str(way.get("signed")) for way in ways_of(declaration))
+
+
+def way_text(way: Mapping[str, Any], quote: Callable[[str], str] = str) -> str:
+    """As `proof_text`, of one way."""
     match way["scheme"]:
         case "token":
             return f"a secret {_token_place(way, quote)}"

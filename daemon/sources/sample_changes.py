@@ -47,7 +47,10 @@ def _set(document: Any, steps: list[str], value: Json, change: str) -> None:
         key: Any = step
         if isinstance(at, list):
             if not step.isdigit() or int(step) >= len(at):
-                raise ValueError(f"--set {change}: the list at {where} has {len(at)} elements, and {step!r} is none")
+                which = "[0]" if len(at) == 1 else f"[0] to [{len(at) - 1}]"
+                rest = steps[number + 1 :] if step.isdigit() else steps[number:]
+                hint = f"write {which}, as in {'.'.join(steps[:number])}{'.'.join(['[0]', *rest])}=…"
+                raise ValueError(f"--set {change}: a list stands at {where}, without {step}; {hint}")
             key = int(step)
         elif not isinstance(at, dict):
             raise ValueError(f"--set {change}: there is no object at {where}")  # noqa: TRY004 - the user's mistake

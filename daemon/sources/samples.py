@@ -111,7 +111,7 @@ def make_sample(  # noqa: PLR0913 - what a sample is made of, each once
 
 def _next_step(wanted: str, kind: SourceType, types: SourceTypes) -> str:
     known = sample_types(kind.name, types)
-    return suggest(wanted, known, what="there are") or "hookline send SOURCE --types lists those that there are"
+    return suggest(wanted, known, what="there are") or "`hookline send SOURCE --types` lists those that there are"
 
 
 def forge(sample: Sample) -> Sample:

@@ -13,6 +13,9 @@ from hookline.daemon.sources.schemes import Part, Scheme
 from hookline.daemon.sources.stamps import UNITS, Stamp
 
 DEFAULT_TOLERANCE: Final = timedelta(minutes=5)
+#: What is wrong, and what to do, where a signature covers the URL and nobody says what that is.
+URL_IS_SIGNED: Final = "the sender signs the URL, which needs `public_url`"
+PUBLIC_URL_HINT: Final = "write public_url: https://… in hookline.yaml, as the sender was given it"
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -36,22 +39,23 @@ def read_keys(options: Options, key: str, default_encoding: str, *, least: int) 
     secrets = options.secrets(key, least=least)
     if secrets is None:
         return None
+    before = len(options.problems)
     keys = []
-    for secret in secrets:
-        bare = secret.removeprefix(prefix)
+    for number, secret in enumerate(secrets):
         try:
-            decoded = _decode_key(bare, encoding)
+            decoded = _decode_key(secret.removeprefix(prefix), encoding)
         except ValueError:
-            where = f" after {prefix}" if prefix else ""
-            options.problem(key, f"a secret is not {encoding}{where}", "was it copied whole?")
-            return None
+            # The prefix is not shown of a secret that has it: a message with a secret's beginning would be hidden.
+            has_prefix = bool(prefix) and secret.startswith(prefix)
+            hint = "was it copied whole?" + (f" it should begin with {prefix}" if prefix and not has_prefix else "")
+            where = " after its prefix" if has_prefix else ""
+            options.problem(key, f"a secret is not {encoding}{where}", hint, item=number)
+            continue
         if len(decoded) < least:
-            options.problem(
-                key, f"a secret is shorter than {least} bytes, which can be guessed", "was it copied whole?"
-            )
-            return None
+            message = f"a secret is shorter than {least} bytes, which can be guessed"
+            options.problem(key, message, "was it copied whole?", item=number)
         keys.append(decoded)
-    return tuple(keys)
+    return tuple(keys) if len(options.problems) == before else None
 
 
 def _decode_key(text: str, encoding: str) -> bytes:
@@ -150,7 +154,7 @@ def _read_signed(options: Options, stamp: Stamp | None, *, has_public_url: bool)
         options.problem("signed", "the body is not signed, so anyone could change it", "add {body}")
     _check_stamp(options, stamp, is_signed="timestamp" in names)
     if "url" in names and not has_public_url:
-        options.problem("signed", "{url} needs `public_url`", "write public_url: https://… in hookline.yaml")
+        options.problem("signed", URL_IS_SIGNED, PUBLIC_URL_HINT)
     return tuple(pieces)
 
 

@@ -17,7 +17,7 @@ from hookline.rules.suggestion import suggest
 COMMON_OPTIONS: Final = ("type", "path_token", "public_url", "dedupe_window", "expect_every")
 
 _VERIFY: Final = "verify"
-_FAILS_CLOSED: Final = "a source fails closed: {}, or write `verify: none` to accept anything"
+_FAILS_CLOSED: Final = "a source fails closed: {}; or write `verify: none` to accept anything"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class OptionSlot:
     is_list: bool = False
     #: Places that are taken out if the option is not given.
     unused: tuple[Path, ...] = ()
+    #: What the page of the type shows; None: a reference if it is required, else nothing.
+    example: Json = None
 
     @property
     def proves(self) -> bool:
@@ -100,7 +102,7 @@ class SourceType:
     title: str
     #: What to know, what cannot be had.
     about: str
-    #: What to paste where, a step an entry; `{url}` is the source's URL.
+    #: What to paste where, a step an entry; `{url}` is the source's URL, `<name>` its name.
     setup: tuple[str, ...]
     options: Mapping[str, OptionSlot]
     #: Options of which at least one must be there.
@@ -119,6 +121,10 @@ class SourceType:
     #: What a package brings instead of a declaration.
     code: SourceCode | None = None
 
+    def steps(self, name: str, url: str) -> tuple[str, ...]:
+        """Return `setup` for a source of this name and URL."""
+        return tuple(step.replace("{url}", url).replace("<name>", name) for step in self.setup)
+
     def filled_in(self, options: Options) -> Filled | None:
         """Return the declaration with a user's options in it; None, with problems, if they cannot be."""
         before = len(options.problems)
@@ -127,11 +133,11 @@ class SourceType:
         said = options.get(_VERIFY) if _VERIFY in options else None
         if _VERIFY in options and _VERIFY not in self.options:
             if said != "none":
-                options.problem(
-                    _VERIFY,
-                    f"{self.name} knows how to verify; saw {kind_of(said)}",
-                    "take it away, write none, or use type: generic",
-                )
+                here = [name for name in said if name in self.options] if isinstance(said, dict) else []
+                hint = "take it away, write none, or use type: generic"
+                if here:
+                    hint = f"write {', '.join(here)} beside type: instead"
+                options.problem(_VERIFY, f"{self.name} knows how to verify; saw {kind_of(said)}", hint)
                 return None
             declaration[_VERIFY] = "none"
         is_verify_written = _VERIFY in options
@@ -145,13 +151,16 @@ class SourceType:
                 options.problem(name, f"it has no effect beside `{_VERIFY}`", "take one of the two away")
             else:
                 given |= self._put(name, slot, options, declaration)
-        return Filled(self.options, declaration, given) if len(options.problems) == before else None
+        if len(options.problems) > before:
+            return None
+        written = {name: slot for name, slot in self.options.items() if name in options}
+        return Filled(written, declaration, given)
 
     def _leave_out(
         self, name: str, slot: OptionSlot, options: Options, declaration: dict[str, Json], *, is_verify_written: bool
     ) -> None:
         if slot.is_required and not (is_verify_written and slot.proves):
-            hint = _FAILS_CLOSED.format("give it") if slot.proves else f"it is {slot.about}"
+            hint = _FAILS_CLOSED.format(f"give {slot.about}") if slot.proves else f"it is {slot.about}"
             options.missing(name, hint)
         for place in slot.unused:
             for found in places(declaration, place):
@@ -187,7 +196,7 @@ class Filled:
     """A declaration with a user's options in it."""
 
     def __init__(self, options: Mapping[str, OptionSlot], declaration: dict[str, Json], given: set[Path]) -> None:
-        """Keep it; `given` is where the user's own values stand, which are left as they are."""
+        """Keep it; `options` are those that were written, `given` is where their values stand, left as they are."""
         self._options = options
         self._whole = declaration
         #: Without the places that are null, but for ways to verify.
@@ -198,14 +207,14 @@ class Filled:
         }
 
     def translate(self, problem: OptionProblem) -> OptionProblem:
-        """Turn a place in the declaration into the place of the option that stands there."""
+        """Turn a place in the declaration into the place of the option that stands there; the source's if none does."""
         path = self._in_whole(problem.path)
         best: tuple[int, Path] | None = None
         for name, slot in self._options.items():
             for target in slot.to:
                 if len(path) >= len(target) and all(map(_fits, target, path)) and len(target) > (best or (-1,))[0]:
                     best = (len(target), (name, *(path[len(target) :] if slot.values is None else ())))
-        place = best[1] if best else path
+        place = best[1] if best else ()
         return OptionProblem(path=place, message=problem.message, hint=problem.hint)
 
     def _in_whole(self, path: Path) -> Path:

@@ -114,6 +114,7 @@ def _read_slot(one: Options) -> OptionSlot:
         values=values,
         is_list=_flag(one, "is_list"),
         unused=_targets(one, "unused"),
+        example=one.get("example"),
     )
     if slot.is_list and values is None:
         one.problem("is_list", "it needs `values`", "without values, a list goes there as it is written")

@@ -15,7 +15,14 @@ from hookline.daemon.sources.places import parse_direct
 from hookline.daemon.sources.port import OptionProblem
 from hookline.daemon.sources.proofs import AnyVerifier, BasicVerifier, NoVerifier, TokenVerifier, Verifier
 from hookline.daemon.sources.schemes import Scheme
-from hookline.daemon.sources.signature_options import read_header, read_keys, read_scheme, read_tolerance
+from hookline.daemon.sources.signature_options import (
+    PUBLIC_URL_HINT,
+    URL_IS_SIGNED,
+    read_header,
+    read_keys,
+    read_scheme,
+    read_tolerance,
+)
 from hookline.daemon.sources.signatures import Ed25519Verifier, digest_verifier, hmac_verifier, learned_verifier
 from hookline.daemon.sources.sns import SnsVerifier, is_topic_arn
 from hookline.daemon.sources.twilio import TwilioVerifier
@@ -189,7 +196,7 @@ def _read_ed25519(options: Options, around: Surroundings) -> Verification | None
 
 def _read_twilio(options: Options, around: Surroundings) -> Verification | None:
     if not around.has_public_url:
-        options.problem("scheme", "Twilio signs the URL, which needs `public_url`", "write public_url: https://… in hookline.yaml")  # fmt: skip  # noqa: E501
+        options.problem("scheme", URL_IS_SIGNED, PUBLIC_URL_HINT)
     keys = read_keys(options, "secret", "text", least=MIN_SECRET_BYTES)
     return Verification(TwilioVerifier(keys=keys)) if keys else None
 
@@ -198,14 +205,21 @@ def _read_sns(options: Options, around: Surroundings) -> Verification | None:  #
     topics = options.texts("topics")
     if "topics" not in options:
         options.missing("topics", "name them: anyone with an account at Amazon can send messages that are signed")
-    wrong = next((topic for topic in topics or () if not is_topic_arn(topic)), None)
-    if wrong is not None:
-        options.problem("topics", f"{wrong[:80]!r} is no topic", "write its ARN, as in arn:aws:sns:us-east-2:123456789012:orders")  # fmt: skip  # noqa: E501
+    wrong = [number for number, topic in enumerate(topics or ()) if not is_topic_arn(topic)]
+    for number in wrong:
+        hint = "write its ARN, as in arn:aws:sns:us-east-2:123456789012:orders"
+        options.problem("topics", f"{(topics or ())[number][:80]!r} is no topic", hint, item=number)
     tolerance = read_tolerance(options, SNS_TOLERANCE)
-    if topics is None or wrong is not None:
+    if topics is None or wrong:
         return None
     return Verification(SnsVerifier(topics=topics, tolerance=tolerance), (tolerance,) if tolerance else ())
 
+
+#: All that may be written in one way to verify, whatever its scheme.
+VERIFY_KEYS: Final = frozenset(
+    {"scheme", "secret", "header", "algorithm", "encoding", "prefix", "separator", "signed", "timestamp", "path",
+     "secret_encoding", "secret_prefix", "public_key", "query", "username", "password", "topics", "tolerance"}
+)  # fmt: skip
 
 _READERS: Final[Mapping[str, Callable[[Options, Surroundings], Verification | None]]] = {
     "hmac": _read_hmac,

@@ -30,11 +30,13 @@ def read_account(kind: VendorKind, lookup: Secrets, hidden: Hidden, *, is_dry: b
     if is_dry:
         return {**{name: f"${{{name}}}" for name in (*missing, *either[:1])}, **found}
     if missing or either:
-        named = " and ".join([*missing, *([" or ".join(either)] if either else [])])
+        parts = [*missing, *([" or ".join(either)] if either else [])]
+        named = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
         verb = "are" if len(missing) + bool(either) > 1 else "is"
         raise VendorError(
             f"{named} {verb} not set, which {kind.label}'s API needs: "
-            f"looked in $CREDENTIALS_DIRECTORY, the environment, and {CREDENTIALS_FOLDER}/ beside hookline.yaml"
+            f"looked in $CREDENTIALS_DIRECTORY, the environment, and {CREDENTIALS_FOLDER}/ beside hookline.yaml; "
+            "docs/subscribe.md says where they are from"
         )
     return found
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.secrets import Secrets
+from hookline.daemon.sources.public_url import own_url, url_below
 from hookline.daemon.subscriptions.option_secret import written_options
 from hookline.daemon.subscriptions.port import Hidden, VendorError
 from hookline.rules.document import Scalar
-from hookline.rules.interpolation import UnsetError, interpolate
+from hookline.rules.interpolation import UnsetError, find_references, interpolate
 
 # Names that no vendor can look up (RFC 6761, RFC 6762, RFC 8375, and what routers hand out).
 _PRIVATE_ENDINGS: Final = (
@@ -20,32 +21,38 @@ _PRIVATE_ENDINGS: Final = (
 
 
 def subscription_url(settings: Settings, source: str, lookup: Secrets, hidden: Hidden) -> str:
-    """Return `public_url` and the source's path. Raises `VendorError` if no vendor could send there."""
-    if settings.public_url is None:
+    """Return the source's own `public_url`, or the configuration's and the source's path.
+
+    Raises `VendorError` if no vendor could send there.
+    """
+    own = own_url(settings.sources[source].options)
+    if own is None and settings.public_url is None:
         raise VendorError(
             f"public_url is not in {settings.path}, so nobody can be told where to send: "
             "write it, as in public_url: https://hooks.example.com"
         )
-    check_public(settings.public_url)
+    if own is not None and find_references(own):
+        raise VendorError(f"sources.{source}.public_url: {own} is not set here, so nobody can be told where to send")
+    check_public(own or settings.public_url or "", "public_url" if own is None else f"sources.{source}.public_url")
     token = _path_token(settings, source, lookup)
     if token:
         hidden.add(token)
-    return f"{settings.public_url}/hooks/{source}" + (f"/{quote(token, safe='')}" if token else "")
+    return own or url_below(settings.public_url or "", source, token)
 
 
-def check_public(url: str) -> None:
-    """See that a vendor could reach a URL. Raises `VendorError`."""
+def check_public(url: str, where: str = "public_url") -> None:
+    """See that a vendor could reach a URL, which stands at `where`. Raises `VendorError`."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme != "https":
-        raise VendorError(f"public_url is {url}, and vendors send to https: only: put TLS before it and write https:")
+        raise VendorError(f"{where} is {url}, and vendors send to https: only: put TLS before it and write https:")
     try:
         is_private = not ip_address(host).is_global
     except ValueError:
         is_private = "." not in host or f".{host}".endswith(_PRIVATE_ENDINGS)
     if is_private:
         raise VendorError(
-            f"public_url is {url}, and {host} cannot be reached from outside: write the host that the vendor can reach"
+            f"{where} is {url}, and {host} cannot be reached from outside: write the host that the vendor can reach"
         )
 
 

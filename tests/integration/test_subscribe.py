@@ -707,7 +707,7 @@ def test_a_wrong_certificate_ends_it_before_a_credential_is_sent(run: Command, c
 
 def test_missing_credentials_are_named_with_where_they_are_looked_up(folder: Path) -> None:
     result = Command(folder, {})("agave", "--events", "vendor.create", code=1)
-    assert "AGAVE_CLIENT_ID and AGAVE_CLIENT_SECRET and AGAVE_ACCOUNT_TOKEN are not set" in result.stderr
+    assert "AGAVE_CLIENT_ID, AGAVE_CLIENT_SECRET and AGAVE_ACCOUNT_TOKEN are not set" in result.stderr
     assert "looked in $CREDENTIALS_DIRECTORY, the environment, and credentials/ beside hookline.yaml" in result.stderr
     result = Command(folder, {"AGILED_API_TOKEN": "x" * 20})("agiled", "--list", code=1)
     assert "AGILED_API_BASE_URL is not set" in result.stderr

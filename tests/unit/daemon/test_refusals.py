@@ -35,6 +35,28 @@ def test_no_next_step_is_for_a_cause_that_does_not_exist() -> None:
     assert not found.next_step("shop")
 
 
+@pytest.mark.parametrize(
+    ("reason", "detail", "step"),
+    [
+        ("signature", "no secret was learned yet", "make the webhook at its sender anew"),
+        ("signature", "stripe-signature is missing", "it came unsigned"),
+        ("signature", "TopicArn is none of the topics that are configured", "write the topic into sources.shop.topics"),
+        ("handshake", "no secret is waited for: x", "hookline sources shop --await"),
+        ("handshake", "the secret of the handshake is missing or wrong", "that was typed into the sender's form"),
+    ],
+)
+def test_a_cause_with_several_origins_has_a_step_for_each(reason: str, detail: str, step: str) -> None:
+    (found,) = gathered([row(reason, hours_ago=1, count=1, detail=detail)], since=NOW)
+    assert step in found.next_step("shop")
+
+
+def test_where_the_url_is_signed_it_may_be_what_is_wrong() -> None:
+    (found,) = gathered([row("signature", hours_ago=1, count=1, detail="signature does not match")], since=NOW)
+    assert "public_url" in found.next_step("shop", signs_url=True)
+    assert "public_url" in str(found.to_json("shop", signs_url=True)["next_step"])
+    assert "public_url" not in found.next_step("shop")
+
+
 def test_hours_are_added_up_by_cause_and_the_last_one_tells() -> None:
     rows = [
         row("timestamp", hours_ago=1, count=2, detail="too old"),

@@ -37,7 +37,7 @@ def problems(kind: str, options: Any, *, has_public_url: bool = True) -> list[tu
         ("generic", {"verify": {"scheme": "hmac", "secret": SECRET}}, "verify", "`header` is missing", "X-Signature"),
         ("generic", {"verify": {**HMAC, "header": "X Sig"}}, "verify.header", "'X Sig' is no header's name", "letters"),
         ("generic", {"verify": {**HMAC, "secret": ""}}, "verify.secret", "the secret is empty", "is the variable"),
-        ("generic", {"verify": {**HMAC, "secret": [SECRET, " "]}}, "verify.secret", "secret 2 of 2 is empty", "is the variable"),
+        ("generic", {"verify": {**HMAC, "secret": [SECRET, " "]}}, "verify.secret.1", "secret 2 of 2 is empty", "is the variable"),
         ("generic", {"verify": {**HMAC, "secret": []}}, "verify.secret", "the list is empty", "at least one"),
         ("generic", {"verify": {**HMAC, "secret": 12345678}}, "verify.secret", "saw a number", "quotes"),
         ("generic", {"verify": {**HMAC, "secret": SECRET + "\n"}}, "verify.secret", "white space", "line end"),
@@ -131,13 +131,24 @@ def problems(kind: str, options: Any, *, has_public_url: bool = True) -> list[tu
         ("agiled", {"secret": SECRET, "secrt": SECRET}, "secrt", 'unknown key "secrt"', 'did you mean "secret"?'),
         ("agiled", {"secret": SECRET, "event": {}}, "event", 'unknown key "event"', ""),
         ("agiled", {"secret": SECRET, "verify": "none"}, "secret", "no effect beside `verify`", "take one"),
-        ("agiled", {"verify": HMAC}, "verify", "agiled knows how to verify", "type: generic"),
+        ("agiled", {"verify": {"scheme": "hmac"}}, "verify", "agiled knows how to verify", "type: generic"),
+        ("agiled", {"verify": HMAC}, "verify", "agiled knows how to verify", "write secret beside type: instead"),
+        ("agiled", {"secret": SECRET, "options": {"tolerance": "5m"}}, "options", "unknown key", "without options:, one level higher"),
+        ("agiled", {"secret": None}, "secret", "saw nothing", "behind the colon"),
+        ("agiled", {"secret": {"value": SECRET}}, "secret", "saw a mapping", "write the text itself"),
+        ("generic", {"verify": HMAC, "algorithm": "sha1"}, "algorithm", "unknown key", "write it under verify:"),
+        ("generic", {"verify": HMAC, "tenant": "$.shop"}, "tenant", "unknown key", "write it under event:"),
+        ("generic", {"verify": {**HMAC, "secret": "learned"}}, "verify.secret", "a secret that no handshake brings", "`learn`"),
+        ("generic", {"verify": [HMAC, {**HMAC, "secret": "learned"}]}, "verify.1.secret", "no handshake brings", "`learn`"),
+        ("twilio", {"secret": SECRET, "public_url": "hooks.example.com"}, "public_url", "is not an http or https URL", ""),
+        ("sns", {"topics": ["arn:aws:sns:us-east-2:123456789012:a", "b"]}, "topics.1", "'b' is no topic", "its ARN"),
+        ("svix", {"secret": "whpk_" + "A" * 43}, "secret", "a secret is not base64", "it should begin with whsec_"),
         ("agiled", {"secret": SECRET, "dedupe_window": "4h"}, "dedupe_window", "can be sent again for 4h", "more than 4h"),
         ("agave", {}, "", "`authorization` is missing", CLOSED),
         ("agave", {"authorization": ""}, "authorization", "the secret is empty", "is the variable"),
         ("standard-webhooks", {"secret": "whsec_" + "A" * 32, "public_key": "whpk_" + "A" * 43, "tolerance": "5"}, "tolerance", "no unit", ""),
         ("standard-webhooks", {}, "", "`secret` or `public_key` is missing", CLOSED),
-        ("standard-webhooks", {"secret": "whsec_not base64!"}, "secret", "is not base64 after whsec_", "copied whole"),
+        ("standard-webhooks", {"secret": "whsec_not base64!"}, "secret", "is not base64 after its prefix", "copied whole"),
         ("standard-webhooks", {"secret": "whsec_c2hvcnQ="}, "secret", "shorter than 8 bytes", "copied whole"),
         ("standard-webhooks", {"public_key": "whpk_c2hvcnQ="}, "public_key", "shorter than 8 bytes", "copied whole"),
     ],
@@ -174,8 +185,35 @@ def test_a_signed_url_needs_a_public_url() -> None:
     options = {"verify": {**HMAC, "signed": "{method}{url}{body}"}}
     assert problems("generic", options) == []
     assert problems("generic", options, has_public_url=False) == [
-        ("verify.signed", "{url} needs `public_url`", "write public_url: https://… in hookline.yaml")
+        (
+            "verify.signed",
+            "the sender signs the URL, which needs `public_url`",
+            "write public_url: https://… in hookline.yaml, as the sender was given it",
+        )
     ]
+    # What is wrong is not where the user wrote nothing.
+    for kind in ("hubspot", "twilio"):
+        found = problems(kind, {"secret": SECRET}, has_public_url=False)
+        assert [(place, message) for place, message, _ in found] == [
+            ("", "the sender signs the URL, which needs `public_url`")
+        ]
+        assert not problems(kind, {"secret": SECRET, "public_url": "https://a.example.com/x"}, has_public_url=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "hint"),
+    [
+        ("twilio", {"auth_token": SECRET}, 'did you mean "secret"?'),
+        ("agave", {"secret": SECRET}, 'did you mean "authorization"?'),
+        ("agave", {"secret": SECRET, "token": SECRET}, "there are: authorization"),
+        ("hubspot", {"options": {"secret": SECRET}}, "write what stands in it without options:, one level higher"),
+    ],
+)
+def test_a_senders_own_word_for_what_is_missing_is_understood(kind: str, options: Any, hint: str) -> None:
+    missing, unknown, *_ = problems(kind, options)
+    assert "is missing" in missing[1]
+    assert "a source fails closed: give the " in missing[2]
+    assert hint in unknown[2]
 
 
 @pytest.mark.parametrize(

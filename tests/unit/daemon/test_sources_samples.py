@@ -239,8 +239,13 @@ def test_what_cannot_be_signed_is_told_with_the_next_step(kind: str, options: An
 
 
 def test_a_type_without_a_sample_of_its_family_is_told() -> None:
-    with pytest.raises(ValueError, match=r'no sample "event\.completed"; hookline send SOURCE --types lists'):
-        made("hubspot", TYPES["hubspot"], "event.completed")
+    with pytest.raises(ValueError, match=r'no sample "what\.ever"; `hookline send SOURCE --types` lists'):
+        made("hubspot", TYPES["hubspot"], "what.ever")
+
+
+@pytest.mark.parametrize("kind", BUILT_IN.names)
+def test_every_event_type_that_is_listed_has_a_sample(kind: str) -> None:
+    assert set(BUILT_IN.get(kind).event_types or ()) <= set(sample_types(kind))
 
 
 def test_a_type_without_a_sample_of_its_own_is_written_into_its_neighbours() -> None:
@@ -274,8 +279,8 @@ def test_a_changed_type_shows_in_the_headers_too() -> None:
         ("=1", "write PATH=VALUE"),
         ("a..b=1", "write PATH=VALUE"),
         ("event.deep=1", "there is no object at event"),
-        ("data.lines[9]=1", "and '9' is none"),
-        ("data.lines.x=1", "and 'x' is none"),
+        ("data.lines[9]=1", "without 9; write [0] to [1], as in data.lines[0]=…"),
+        ("data.lines.x=1", "without x; write [0] to [1], as in data.lines[0].x=…"),
     ],
 )
 def test_a_change_that_cannot_be_made_is_told(change: str, told: str) -> None:

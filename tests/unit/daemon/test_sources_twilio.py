@@ -156,6 +156,6 @@ def test_it_needs_a_public_url_and_a_secret() -> None:
     problems: list[OptionProblem] = []
     assert read_verification({"scheme": "twilio"}, path=("verify",), has_public_url=False, problems=problems) is None
     assert [problem.message for problem in problems] == [
-        "Twilio signs the URL, which needs `public_url`",
+        "the sender signs the URL, which needs `public_url`",
         "`secret` is missing",
     ]

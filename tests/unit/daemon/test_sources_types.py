@@ -133,7 +133,7 @@ def test_one_of_several_ways_is_enough() -> None:
     assert mistakes("gitlab", token="x" * 9, tolerance="1m") == ["tolerance: it has no effect beside the other options"]
     whsec = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     assert mistakes("gitlab", signing_token=whsec, tolerance="1m") == []
-    assert mistakes("gitlab", signing_token="whsec_!!!!") == ["signing_token: a secret is not base64 after whsec_"]
+    assert mistakes("gitlab", signing_token="whsec_!!!!") == ["signing_token: a secret is not base64 after its prefix"]
     assert mistakes("gitlab", token="x" * 9, signing_token=whsec, tolerance=5) == [
         "tolerance: expected a duration, saw a number"
     ]

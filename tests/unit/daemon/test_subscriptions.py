@@ -233,6 +233,17 @@ def test_the_url_holds_the_path_token(tmp_path: Path) -> None:
         subscription_url(settings, "crm", Secrets({}, folder=tmp_path), hidden)
 
 
+def test_a_sources_own_public_url_is_the_whole_url(tmp_path: Path) -> None:
+    def url(own: str, more: str = "") -> str:
+        settings = read_config(tmp_path, f"{{type: agiled, secret: abcdefgh, public_url: {own}}}", more)
+        return subscription_url(settings, "crm", Secrets({}, folder=tmp_path), HiddenTexts())
+
+    assert url("https://in.example.com/agiled/") == "https://in.example.com/agiled"
+    assert url("https://in.example.com/a", "public_url: https://hooks.example.com") == "https://in.example.com/a"
+    with pytest.raises(VendorError, match=r"sources\.crm\.public_url is http://in\.example\.com, and vendors"):
+        url("http://in.example.com")
+
+
 @pytest.mark.parametrize(
     "url", ["https://hooks.example.com", "https://hooks.example.com:8443/in", "https://93.184.216.34"]
 )
