@@ -21,11 +21,31 @@ def rule_files(paths: Sequence[Path]) -> list[Path]:
             found += sorted(
                 entry
                 for entry in path.iterdir()
-                if entry.suffix in _SUFFIXES and not entry.stem.endswith(".test") and not entry.name.startswith(".")
+                if entry.suffix in _SUFFIXES and not is_rule_test_file(entry) and not entry.name.startswith(".")
             )
         else:
             found.append(path)
     return found
+
+
+def rule_test_files(paths: Sequence[Path]) -> list[Path]:
+    """List the files of rule tests in folders, and beside files of rules; sorted by name within a folder.
+
+    Raises `OSError` for a folder that cannot be listed.
+    """
+    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in paths)
+    return [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if is_rule_test_file(path) and not path.name.startswith(".")
+    ]
+
+
+def is_rule_test_file(path: Path) -> bool:
+    """Whether a file's name says that it holds rule tests."""
+    return path.suffix in _SUFFIXES and path.stem.endswith(".test")
 
 
 def read_rule_texts(paths: Sequence[Path], *, relative_to: Path) -> dict[str, str]:
@@ -35,7 +55,7 @@ def read_rule_texts(paths: Sequence[Path], *, relative_to: Path) -> dict[str, st
     """
     texts: dict[str, str] = {}
     problems = [
-        _problem(_shown(path, relative_to), "does not exist", f"create {path}, or mend `rules:`")
+        _problem(shown_name(path, relative_to), "does not exist", f"create {path}, or mend `rules:`")
         for path in paths
         if not path.exists()
     ]
@@ -45,7 +65,7 @@ def read_rule_texts(paths: Sequence[Path], *, relative_to: Path) -> dict[str, st
         found = []
         problems.append(_problem(str(error.filename), f"cannot be listed: {error.strerror}", None))
     for path in found:
-        name = _shown(path, relative_to)
+        name = shown_name(path, relative_to)
         try:
             texts[name] = _read(path, folders=[folder.resolve() for folder in paths])
         except UnicodeDecodeError as error:
@@ -64,7 +84,8 @@ def _read(path: Path, *, folders: Sequence[Path]) -> str:
     return read_regular(target, limit=MAX_FILE_BYTES).decode("utf-8")
 
 
-def _shown(path: Path, relative_to: Path) -> str:
+def shown_name(path: Path, relative_to: Path) -> str:
+    """Return a file's name as messages call it: relative to a folder, if it stands in it."""
     return str(path.relative_to(relative_to)) if path.is_relative_to(relative_to) else str(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,37 @@ from hookline.rules.subject import time_text
 
 #: `not tried`: a rule above said `stop`, or a fallback was not needed. `disabled`: `enabled: false`.
 Verdict = Literal["yes", "no", "not tried", "disabled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """What one step of a rule that matched sends."""
+
+    #: Name of the destination, or of the action in place.
+    label: str
+    #: Name of the action; "" if it is not known (any more).
+    action: str
+    #: As the action would be given them, secrets masked; empty if they cannot be rendered.
+    options: Mapping[str, Json]
+    #: Why it would fail; None if it would not.
+    problem: str | None
+    is_dry_run: bool
+    #: `${NAME}` in it that are not set here.
+    unset: tuple[str, ...] = ()
+    #: How each of its deliveries went; empty if there are none.
+    outcomes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as JSON: `destination action options problem dry_run unset deliveries`."""
+        return {
+            "destination": self.label,
+            "action": self.action,
+            "options": dict(self.options),
+            "problem": self.problem,
+            "dry_run": self.is_dry_run,
+            "unset": list(self.unset),
+            "deliveries": list(self.outcomes),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +64,13 @@ class ExplainedRule:
     #: Why it was not tried, "" otherwise.
     note: str
     place: Place
+    #: What its steps send, of a rule that matched; empty where nobody asked.
+    sends: tuple[Sending, ...] = ()
+
+    @property
+    def is_about_it(self) -> bool:
+        """Whether `from` and `on` admit the event."""
+        return all(part.holds for part in self.names)
 
     def to_json(self) -> dict[str, Json]:
         """Return it as JSON."""
@@ -43,6 +82,7 @@ class ExplainedRule:
             "names": [part.to_json() for part in self.names],
             "when": [part.to_json() for part in self.conditions],
             "steps": list(self.steps),
+            "sends": [sending.to_json() for sending in self.sends],
             "note": self.note,
             "file": self.place.file,
             "line": self.place.line,

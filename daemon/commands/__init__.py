@@ -14,7 +14,10 @@ _COMMANDS = {
     "init": "write a configuration, a rule and a plug-ins folder to start from",
     "run": "run the daemon",
     "check": "say everything that is wrong with configuration, rules and plug-ins",
+    "test": "run the tests that stand beside the rules",
     "explain": "say of an event which rules match, and for each that does not, why",
+    "diff": "say what the rules on disk would do differently to stored events",
+    "rules": "list the rules with how often each matched, and those that never did",
     "send": "send a correctly signed sample to the running daemon",
     "subscribe": "have a source's vendor send events here, through its API",
     "sources": "say of each source what to paste where, what came last, and what was refused and why",
@@ -24,6 +27,7 @@ _COMMANDS = {
     "hold": "let a destination's deliveries wait",
     "release": "let a held destination's deliveries go on",
     "config": "show the effective configuration",
+    "schema": "write JSON Schemas, for editors that complete and check rules and configuration",
     "demo": "run a bundled example with real signed samples",
 }
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,17 @@ from hookline.daemon.commands.output import EXIT_CONFIG, EXIT_FINDINGS, print_pr
 from hookline.daemon.config.load import ConfigError, find_config, load_settings
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.delivery.local_runner import LocalRunner
-from hookline.daemon.live_rules import check_rules
+from hookline.daemon.rehearsal.check_samples import check_samples
+from hookline.daemon.rehearsal.check_tests import read_test_files
+from hookline.daemon.rehearsal.known_samples import KnownSamples
+from hookline.daemon.rehearsal.preview import Previewer
+from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.rule_files import read_rule_texts
 from hookline.daemon.secrets import Secrets
 from hookline.rules import Problem, RulesError
+
+# What paths begin with in files of rules and of rule tests.
+_PARTS_OF_FILES = ("vars", "conditions", "defaults", "rules", "fallback", "tests")
 
 
 @click.command()
@@ -28,9 +36,9 @@ from hookline.rules import Problem, RulesError
 @click.option("--format", "form", type=click.Choice(["text", "json", "github"]), default="text", show_default=True)
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 def check(config_path: Path | None, *, form: str, strict: bool) -> None:
-    """Say everything that is wrong with configuration, rules and plug-ins. Changes nothing, sends nothing.
+    """Say everything that is wrong with configuration, rules, rule tests and plug-ins. Changes nothing, sends nothing.
 
-    Exit code 78 for the configuration, 1 for rules and plug-ins, 0 if all is well.
+    Exit code 78 for the configuration, 1 for the rest, 0 if all is well. A note is worth a look, and never counts.
     """
     try:
         path = find_config(config_path, os.environ)
@@ -40,13 +48,14 @@ def check(config_path: Path | None, *, form: str, strict: bool) -> None:
         sys.exit(EXIT_CONFIG)
     problems, texts = anyio.run(_check, settings)
     _report(problems, texts, form, settings=settings)
-    if any(problem.severity == "error" or strict for problem in problems):
+    if any(problem.severity == "error" or (strict and problem.severity == "warning") for problem in problems):
         sys.exit(EXIT_FINDINGS)
 
 
 async def _check(settings: Settings) -> tuple[Sequence[Problem], Mapping[str, str]]:
     secrets = Secrets(os.environ, folder=settings.path.parent)
     runner = LocalRunner(settings, secrets, is_offline=True)
+    texts: dict[str, str] = {}
     try:
         found = [*settings.warnings, *(await runner.inspect()).problems]
         try:
@@ -55,15 +64,25 @@ async def _check(settings: Settings) -> tuple[Sequence[Problem], Mapping[str, st
             found += error.problems
         else:
             found += checked.warnings
+            tests = read_test_files(settings, checked.rules)
+            samples = KnownSamples(settings)
+            samples.read_own(tests.tests)
+            found += [*tests.problems, *samples.problems]
+            found += check_samples(checked.rules, samples, Previewer(settings, secrets, runner))
+            texts |= tests.texts
     finally:
         await runner.close()
-    try:
-        texts = read_rule_texts(settings.rules, relative_to=settings.path.parent)
-    except RulesError:
-        texts = {}
-    # A destination's mistake shows in the configuration and in each rule that uses it: once is enough.
-    once = {str(replace(problem, place=None)): problem for problem in reversed(found)}
+    with suppress(RulesError):  # It is among what was found.
+        texts |= read_rule_texts(settings.rules, relative_to=settings.path.parent)
+    once = {_said(problem): problem for problem in reversed(found)}
     return list(reversed(once.values())), texts | {str(settings.path): settings.text}
+
+
+def _said(problem: Problem) -> str:
+    """Return what is equal for what need be said but once."""
+    # A destination's mistake shows in the configuration and in each rule that uses it: its path begins with its name.
+    is_of_destination = problem.path and not problem.path.startswith(_PARTS_OF_FILES)
+    return str(replace(problem, place=None) if is_of_destination else problem)
 
 
 def _report(problems: Sequence[Problem], texts: Mapping[str, str], form: str, settings: Settings | None) -> None:
@@ -75,10 +94,9 @@ def _report(problems: Sequence[Problem], texts: Mapping[str, str], form: str, se
             click.echo(_as_github(problem))
         return
     print_problems(problems, texts, stream=sys.stdout)
-    errors = sum(problem.severity == "error" for problem in problems)
-    warnings = len(problems) - errors
+    counts = [(sum(problem.severity == word for problem in problems), word) for word in ("error", "warning", "note")]
     if problems:
-        said = ", ".join(_count(number, word) for number, word in ((errors, "error"), (warnings, "warning")) if number)
+        said = ", ".join(_count(number, word) for number, word in counts if number)
         click.echo(f"{said}. Nothing was changed; a running daemon keeps its rules.", err=True)
     elif settings is not None:
         click.echo(
@@ -112,4 +130,5 @@ def _as_github(problem: Problem) -> str:
     text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     place = problem.place
     where = f" file={place.file},line={place.line},col={place.column}" if place else ""
-    return f"::{problem.severity}{where}::{text}"
+    level = "notice" if problem.severity == "note" else problem.severity
+    return f"::{level}{where}::{text}"

@@ -14,6 +14,7 @@ from hookline.daemon.commands.events import Id, Since
 from hookline.daemon.commands.opening import again, open_settings, reading
 from hookline.daemon.commands.output import ago, fail, print_json, print_table, span, stamp, styled
 from hookline.daemon.config.settings import Settings
+from hookline.daemon.delivery.dry_run import DRY_RUN_NOTE
 from hookline.daemon.log import printable
 from hookline.daemon.store.changes import Attempt, DeliveryId, State
 from hookline.daemon.store.port import DeliveryFilter, StoredDelivery
@@ -155,5 +156,7 @@ async def _show(settings: Settings, delivery_id: DeliveryId, as_json: bool) -> N
         mark = styled(attempt.outcome, "good" if attempt.outcome == "delivered" else "bad")
         said = printable(_said(attempt))
         click.echo(f"  {attempt.number:>2}  {stamp(attempt.started_at)}  {span(attempt.duration):>7}  {mark}  {said}")
-        if attempt.answer and attempt.outcome != "delivered":
+        if attempt.note == DRY_RUN_NOTE:
+            click.echo(f"      would have sent: {printable(attempt.answer)}")
+        elif attempt.answer and attempt.outcome != "delivered":
             click.echo(f"      answer: {printable(attempt.answer[:300])}")

@@ -105,7 +105,7 @@ def _say_what_next(played: list[Played], config: Path) -> None:
 
 async def _show(service: Service, settings: Settings, ins: StandIns) -> list[Played]:
     public, admin = service.addresses[0], service.addresses[-1]
-    rules = service.rules.current
+    rules = service.live.current.rules
     token = admin_token_file(settings.store)
     click.echo(f"Hookline {VERSION} on http://{public}, admin http://{admin} (token in {token})")
     click.echo(

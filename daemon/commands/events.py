@@ -15,6 +15,7 @@ from hookline.daemon.commands.opening import again, open_settings, reading
 from hookline.daemon.commands.output import ago, fail, print_json, print_table, stamp, styled
 from hookline.daemon.commands.refusals import refusals
 from hookline.daemon.config.settings import Settings
+from hookline.daemon.delivery.dry_run import DRY_RUN_NOTE
 from hookline.daemon.ids import decode
 from hookline.daemon.log import printable
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
@@ -102,6 +103,47 @@ def events(
 def show(outer: Path | None, event_id: str, config_path: Path | None, *, as_json: bool, raw: bool) -> None:
     """Show one event with its deliveries."""
     anyio.run(_show, open_settings(config_path or outer), EventId(event_id), as_json, raw)
+
+
+@events.command()
+@click.argument("event_id", type=Id("evt"))
+@config_option
+@click.option("--to", "folder", type=click.Path(path_type=Path), help="Into this folder, not beside the rules.")
+@click.option("--name", help="Of the test.")
+@click.option("--redact", multiple=True, metavar="PATH", help="Replace this too: $.data.note, header.NAME, query.NAME.")
+@click.option("--keep", multiple=True, metavar="PATH", help="Leave this as it is.")
+@click.option("--no-redact", is_flag=True, help="Replace nothing but what --redact names.")
+@click.option("--force", is_flag=True, help="Replace a fixture or test of that name.")
+@click.pass_obj
+def save(
+    outer: Path | None,
+    event_id: str,
+    config_path: Path | None,
+    folder: Path | None,
+    name: str | None,
+    redact: tuple[str, ...],
+    keep: tuple[str, ...],
+    *,
+    no_redact: bool,
+    force: bool,
+) -> None:
+    """Save one event as a fixture and a rule test that passes, with personal data and secrets replaced.
+
+    E-mail addresses, tokens, names of people, telephone numbers, postal addresses, card and account numbers are
+    replaced by others of the same shape; what a rule's answer depends on is kept, and named.
+    """
+    from hookline.daemon.commands.events_save import Wanted, save_event
+    from hookline.daemon.rehearsal.event_fixture import Redaction
+
+    wanted = Wanted(
+        event_id=EventId(event_id),
+        folder=folder,
+        name=name,
+        redaction=Redaction(redact=redact, keep=keep, is_off=no_redact),
+        is_forced=force,
+    )
+    path = config_path or outer
+    anyio.run(save_event, open_settings(path, offline=True), wanted, path)
 
 
 def rules_text(matched: tuple[str, ...]) -> str:
@@ -226,4 +268,6 @@ async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool)
         click.echo(f"  {name:12} {printable(value)}")
     for delivery in reversed(deliveries):
         mark = styled(delivery.state, {"delivered": "good", "dead": "bad"}.get(delivery.state, "warn"))
-        click.echo(f"  -> {delivery.destination}  {mark}, tried {delivery.attempts} times  {delivery.id}")
+        last = delivery.last_attempt
+        dry = f", {DRY_RUN_NOTE}" if last is not None and last.note == DRY_RUN_NOTE else ""
+        click.echo(f"  -> {delivery.destination}  {mark}, tried {delivery.attempts} times{dry}  {delivery.id}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
+import anyio
 import click
 
 from hookline.daemon.commands.output import fail
 
 _CONFIG = """\
+{modeline}
 # Hookline's configuration. Check it with: hookline check
 version: 1
 listen: 127.0.0.1:8080              # public: put your TLS proxy in front of it
@@ -30,8 +33,9 @@ destinations:
 """
 
 _RULES = """\
+{modeline}
 # Each event is tried against every rule, in order; each rule that matches acts.
-# After a change: hookline check, then: pkill -HUP hookline
+# A change goes live as soon as it is saved, if nothing is wrong with it: hookline check says.
 rules:
   - name: large orders
     from: try
@@ -50,19 +54,24 @@ fallback:                           # events that no rule above matched
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 def init(folder: Path) -> None:
-    """Write a configuration, a rule and a plug-ins folder into FOLDER (here, if left out). Overwrites nothing."""
+    """Write a configuration, a rule, a plug-ins folder and schemas for editors into FOLDER (here, if left out).
+
+    Overwrites nothing.
+    """
+    from hookline.daemon.schema.write import FILES, modeline
+
     token = secrets.token_urlsafe(12)
-    files = {folder / "hookline.yaml": _CONFIG.format(token=token), folder / "rules" / "first.yaml": _RULES}
-    present = [path for path in files if path.exists()]
+    config, rules = folder / "hookline.yaml", folder / "rules" / "first.yaml"
+    schemas = {what: folder / name for what, name in FILES.items()}
+    present = [path for path in (config, rules, *schemas.values()) if path.exists()]
     if present:
         fail(f"{', '.join(map(str, present))} is there already; nothing was written.")
     (folder / "plugins").mkdir(parents=True, exist_ok=True)
-    for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # It will hold secrets sooner or later.
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        click.echo(f"wrote {path}", err=True)
+    _write(config, _CONFIG.format(token=token, modeline=modeline(schemas["config"], config.parent)))
+    # Not `format`: templates have braces of their own.
+    _write(rules, _RULES.replace("{modeline}", modeline(schemas["rules"], rules.parent)))
+    for what, text in _schemas(config).items():
+        _write(schemas[what], text)
     here = "" if folder == Path() else f"cd {folder} && "
     click.echo(
         f"""
@@ -70,3 +79,25 @@ Start it:      {here}hookline run
 Send an event: curl http://127.0.0.1:8080/hooks/try/{token} -d '{{"id": "1", "event": "order.paid", "amount": 1200}}'
 See it:        {here}hookline events"""
     )
+
+
+def _schemas(config: Path) -> Mapping[str, str]:
+    """Return what editors need; nothing, and a word about it, if something in the folder keeps it from being made."""
+    from hookline.daemon.config.load import ConfigError, load_settings
+    from hookline.daemon.schema.write import make_schemas
+
+    try:
+        settings = load_settings(config, environ=os.environ, offline=True)
+    except ConfigError as error:
+        click.echo(f"No schemas for editors: {error}\nThen: hookline schema -c {config}", err=True)
+        return {}
+    texts, _ = anyio.run(make_schemas, settings, os.environ)
+    return texts
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # It will hold secrets sooner or later.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    click.echo(f"wrote {path}", err=True)

@@ -51,7 +51,7 @@ def print_problems(problems: Sequence[Problem], texts: Mapping[str, str], *, str
     for problem in problems:
         text = with_excerpt(problem, texts) if stream.isatty() else str(problem)
         head, _, rest = text.partition("\n")
-        style = "warn" if problem.severity == "warning" else "bad"
+        style = {"error": "bad", "warning": "warn"}.get(problem.severity, "faint")
         click.echo(styled(printable(head), style, stream) + (f"\n{rest}" if rest else ""), file=stream)
 
 

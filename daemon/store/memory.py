@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import anyio.lowlevel
 
@@ -13,6 +14,8 @@ from hookline.daemon.store.memory_reader import MemoryReader
 from hookline.daemon.store.memory_tables import Tables, event_made_at
 from hookline.daemon.store.port import Claimed, StoreError
 from hookline.rules import EventId
+
+T = TypeVar("T")
 
 _UNFINISHED = frozenset({State.PENDING, State.RUNNING, State.COLLECTED})
 _ACCEPT_LEASE = timedelta(seconds=60)
@@ -31,6 +34,7 @@ class MemoryStore:
     async def open(self) -> None:
         """Free what was running: whoever ran it is gone."""
         self._is_open = True
+        self._tables.counted_since = self._tables.counted_since or self._clock()
         for row in self._tables.of_state(State.RUNNING):
             self._tables.crash(row)
 
@@ -151,12 +155,8 @@ class MemoryStore:
         for bucket in old_buckets[: limit - removed]:
             del tables.rejections[bucket]
             removed += 1
-        last = dict(sorted(tables.hours))
-        old_hours = [(source, hour) for source, hour in tables.hours if hour < min(before_hour, last[source])]
-        for one in old_hours[: limit - removed]:
-            del tables.hours[one]
-            removed += 1
-        return removed
+        removed += _prune_hours(tables.hours, before_hour, limit - removed)
+        return removed + _prune_hours(tables.rule_hours, before_hour, limit - removed)
 
     def reader(self) -> MemoryReader:
         """Return a reader of the same dicts."""
@@ -167,3 +167,12 @@ class MemoryStore:
         await anyio.lowlevel.checkpoint()
         if not self._is_open:
             raise StoreError("the store is not open")
+
+
+def _prune_hours(hours: dict[tuple[str, datetime], T], before_hour: datetime, room: int) -> int:
+    """Remove at most `room` rows before an hour, but each name's last one, and return how many."""
+    last = dict(sorted(hours))
+    old = [(name, hour) for name, hour in hours if hour < min(before_hour, last[name])][:room]
+    for one in old:
+        del hours[one]
+    return len(old)

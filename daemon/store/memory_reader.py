@@ -13,6 +13,7 @@ from hookline.daemon.store.port import (
     DeliveryFilter,
     EventFilter,
     LaneState,
+    RuleActivity,
     SourceActivity,
     StoredDelivery,
     StoredEvent,
@@ -109,6 +110,26 @@ class MemoryReader:
                 events=sum(count for (name, hour), (count, _) in hours if name == source and hour >= start),
             )
         return list(found.values())
+
+    async def rule_activity(self, *, since: datetime) -> list[RuleActivity]:
+        """Return what each rule that ever matched did, by name."""
+        start = since.replace(minute=0, second=0, microsecond=0)
+        hours = self._tables.rule_hours.items()
+        last = {rule: max(event for (name, _), (_, event) in hours if name == rule) for (rule, _), _ in sorted(hours)}
+        return [
+            RuleActivity(
+                rule=rule,
+                last_event_id=event_id,
+                last_at=event_made_at(event_id),
+                events=sum(count for (name, hour), (count, _) in hours if name == rule and hour >= start),
+            )
+            for rule, event_id in last.items()
+        ]
+
+    async def rules_counted_since(self) -> datetime:
+        """Return when the store was opened first."""
+        assert self._tables.counted_since is not None, "open comes first"  # noqa: S101
+        return self._tables.counted_since
 
     async def text(self, digest: str) -> str | None:
         """Return a text kept by its hash."""

@@ -99,6 +99,10 @@ class Tables:
     rejections: dict[tuple[str, str, datetime], StoredRejection] = field(default_factory=dict)
     #: By source and hour: how many events, and the last one.
     hours: dict[tuple[str, datetime], tuple[int, Event]] = field(default_factory=dict)
+    #: By rule and hour: how many events, and the last one.
+    rule_hours: dict[tuple[str, datetime], tuple[int, EventId]] = field(default_factory=dict)
+    #: When it was opened first.
+    counted_since: datetime | None = None
     last_good_rules: str | None = None
     duplicates: int = 0
     keys: dict[tuple[str, str], Key] = field(default_factory=dict)
@@ -165,8 +169,14 @@ class Tables:
         self.events[event.id] = _stored(new, change.request)
         hour = (event.source, _hour(self.clock()))
         self.hours[hour] = (self.hours.get(hour, (0, event))[0] + 1, event)
+        self._count_matches(new.matched, event.id, self.clock())
         self._insert(event.id, new.deliveries)
         return Accepted(event_id=event.id)
+
+    def _count_matches(self, rules: Iterable[str], event_id: EventId, at: datetime) -> None:
+        for rule in set(rules):
+            events, last = self.rule_hours.get((rule, _hour(at)), (0, event_id))
+            self.rule_hours[rule, _hour(at)] = (events + 1, max(last, event_id))
 
     def _count_duplicate(self, known: Key, *, is_conflict: bool) -> Accepted:
         self.duplicates += 1
@@ -212,6 +222,8 @@ class Tables:
         stored = self.events.get(change.event_id)
         if stored is None:
             return False
+        new = set(change.matched) - set(stored.matched)
+        self._count_matches(new, change.event_id, event_made_at(change.event_id))
         self.events[change.event_id] = replace(
             stored, rules_version=change.rules_version, matched=change.matched, is_unrouted=False
         )

@@ -123,6 +123,19 @@ class SourceActivity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleActivity:
+    """What a rule has matched, as far back as the store remembers."""
+
+    #: Its name; "" for all fallbacks together.
+    rule: str
+    #: The last event, which may be pruned by now.
+    last_event_id: EventId
+    last_at: datetime
+    #: How many events of the hours asked for it matched.
+    events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
     """Which events to list; every field narrows."""
 
@@ -188,6 +201,18 @@ class Reader(Protocol):
 
         Its cost does not grow with the number of events.
         """
+        ...
+
+    async def rule_activity(self, *, since: datetime) -> list[RuleActivity]:
+        """Return what each rule that ever matched did, by name; counted from the full hour of `since`.
+
+        An event counts once for a rule, however often it is routed again. Hours that retention removed are not
+        counted, but the last match is known.
+        """
+        ...
+
+    async def rules_counted_since(self) -> datetime:
+        """Return since when matches are counted: a rule without any may have matched before."""
         ...
 
     async def text(self, digest: str) -> str | None:

@@ -60,7 +60,7 @@ class SqliteStore:
         try:
             prepare_path(self._path)
             self._connection = await connect(self._path, mode="rw")
-            self._writer = await on_thread(self._connection, self._set_up)
+            self._writer = await on_thread(self._connection, partial(self._set_up, moment=self._moment()))
             while await self._run(
                 partial(queue.free, now=self._clock(), ended_by=queue.FOR_EVER, limit=_FREED_AT_ONCE)
             ):
@@ -73,12 +73,11 @@ class SqliteStore:
                 raise store_error(error, self._path) from error
             raise
 
-    def _set_up(self, connection: sqlite3.Connection) -> SqliteWriter:
+    def _set_up(self, connection: sqlite3.Connection, *, moment: Moment) -> SqliteWriter:
         set_up(connection, self._path)
         writer = SqliteWriter(connection, self._path)
         # A commit of its own, so that a disk that cannot do it is found now and not by the first event.
-        with writer.transaction() as counters:
-            counters["starts"] += 1
+        writer.note_start(moment)
         writer.note_files()
         return writer
 

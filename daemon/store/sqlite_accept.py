@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -59,6 +59,8 @@ class _Rows:
     deliveries: list[Row] = field(default_factory=list)
     #: Keys whose window was over.
     rearmed: list[Row] = field(default_factory=list)
+    #: By the rules that matched: how many events, and the last one.
+    matches: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: Duplicates and conflicts by the event that they repeat.
     repeats: dict[int, tuple[int, int]] = field(default_factory=dict)
 
@@ -106,6 +108,7 @@ def accept(
     insert_deliveries(connection, rows.deliveries, counters)
     run_many(connection, _SQL["rearm_keys"], rows.rearmed)
     run_many(connection, _SQL["add_to_hours"], _hours(rows.events, moment))
+    add_to_rules(connection, rows.matches, moment.now // HOUR)
     run_many(connection, _SQL["count_duplicates"], [(number, *counts) for number, counts in rows.repeats.items()])
     counters["events"] += len(rows.events)
     counters["duplicates"] += sum(duplicates for duplicates, _ in rows.repeats.values())
@@ -180,6 +183,10 @@ def _collect(  # noqa: PLR0913, PLR0917 - one row's ingredients; a class around 
                 new.is_unrouted,
             )
         )
+        # Several fallbacks may have matched, which are counted as one.
+        for rule in new.matched if len(new.matched) < 2 else set(new.matched):
+            count, last = rows.matches.get(rule, (0, 0))
+            rows.matches[rule] = (count + 1, max(last, number))
         for delivery in new.deliveries:
             rows.deliveries.append(delivery_row(delivery, delivery_number(delivery.id), number, names, moment))
 
@@ -192,6 +199,11 @@ def _hours(events: Sequence[Row], moment: Moment) -> list[Row]:
         known = added.get(source)
         added[source] = (source, hour, 1 if known is None else known[2] + 1, number, kind)
     return list(added.values())
+
+
+def add_to_rules(connection: sqlite3.Connection, matches: Mapping[str, tuple[int, int]], hour: int) -> None:
+    """Count what rules matched in an hour: by name, how many events, and the last one."""
+    run_many(connection, _SQL["add_to_rules"], [(bound(rule), hour, *counts) for rule, counts in matches.items()])
 
 
 def delivery_row(new: NewDelivery, number: int, event: int, names: Names, moment: Moment) -> Row:

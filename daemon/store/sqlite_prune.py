@@ -80,8 +80,10 @@ def prune_events(writer: SqliteWriter, *, after: int, older_than: int, dead_befo
 
 
 def prune_hours(writer: SqliteWriter, *, before_hour: int, room: int) -> int:
-    """Remove the rows of refused requests, and what sources received, before an hour (since 1970)."""
+    """Remove what was refused, received and matched before an hour (since 1970)."""
     room = min(room, ROWS_AT_ONCE)
+    removed = 0
     with writer.transaction():
-        removed = writer.connection.execute(_SQL["delete_rejections"], (before_hour, room)).rowcount
-        return removed + writer.connection.execute(_SQL["delete_hours"], (before_hour, room - removed)).rowcount
+        for statement in ("delete_rejections", "delete_hours", "delete_rule_hours"):
+            removed += writer.connection.execute(_SQL[statement], (before_hour, room - removed)).rowcount
+    return removed

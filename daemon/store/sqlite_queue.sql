@@ -76,6 +76,14 @@ DELETE FROM source_hours WHERE (source, hour) IN (
     LIMIT ?
 );
 
+-- name: delete_rule_hours
+-- As above: a rule's last row says when it matched last.
+DELETE FROM rule_hours WHERE (rule, hour) IN (
+    SELECT rule, hour FROM rule_hours AS h WHERE hour < ?
+        AND EXISTS (SELECT 1 FROM rule_hours AS later WHERE later.rule = h.rule AND later.hour > h.hour)
+    LIMIT ?
+);
+
 -- name: delete_rejections
 DELETE FROM rejections WHERE (source, reason, hour) IN (
     SELECT source, reason, hour FROM rejections WHERE hour < ? LIMIT ?

@@ -96,6 +96,12 @@ ORDER BY last_at DESC LIMIT :limit
 SELECT source, last_id, last_type, sum(CASE WHEN hour >= ? THEN events ELSE 0 END), max(hour)
 FROM source_hours GROUP BY source ORDER BY source;
 
+-- name: rule_activity
+SELECT rule, max(last_id), sum(CASE WHEN hour >= ? THEN events ELSE 0 END) FROM rule_hours GROUP BY rule ORDER BY rule;
+
+-- name: rules_counted_since
+SELECT since FROM rules_counted;
+
 -- name: text
 SELECT text FROM texts WHERE digest = ?;
 

@@ -17,6 +17,7 @@ from hookline.daemon.store.port import (
     DeliveryFilter,
     EventFilter,
     LaneState,
+    RuleActivity,
     SourceActivity,
     StoredDelivery,
     StoredEvent,
@@ -124,6 +125,15 @@ class SqliteReader:
     async def activity(self, *, since: datetime) -> list[SourceActivity]:
         """Return what each source received, by name, from its rows of hours."""
         return await self._rows(("activity",), (micros(since) // HOUR,), _activity_from)
+
+    async def rule_activity(self, *, since: datetime) -> list[RuleActivity]:
+        """Return what each rule that ever matched did, by name, from its rows of hours."""
+        return await self._rows(("rule_activity",), (micros(since) // HOUR,), _rule_activity_from)
+
+    async def rules_counted_since(self) -> datetime:
+        """Return since when matches are counted."""
+        (since,) = await self._rows(("rules_counted_since",), (), lambda row: moment(row[0]))
+        return since
 
     async def text(self, digest: str) -> str | None:
         """Return a text kept by its hash."""
@@ -234,6 +244,11 @@ def _activity_from(row: tuple[Any, ...]) -> SourceActivity:
         last_type=unbound(last_type),
         events=events,
     )
+
+
+def _rule_activity_from(row: tuple[Any, ...]) -> RuleActivity:
+    rule, last_id, events = row
+    return RuleActivity(rule=unbound(rule), last_event_id=event_id(last_id), last_at=made_at(last_id), events=events)
 
 
 def _rejection_from(row: tuple[Any, ...]) -> StoredRejection:

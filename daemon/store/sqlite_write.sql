@@ -31,6 +31,13 @@ INSERT INTO source_hours (source, hour, events, last_id, last_type) VALUES (?, ?
 ON CONFLICT (source, hour) DO UPDATE SET events = events + excluded.events, last_id = excluded.last_id,
     last_type = excluded.last_type;
 
+-- name: add_to_rules
+INSERT INTO rule_hours (rule, hour, events, last_id) VALUES (?, ?, ?, ?)
+ON CONFLICT (rule, hour) DO UPDATE SET events = events + excluded.events, last_id = max(last_id, excluded.last_id);
+
+-- name: count_rules_since
+INSERT INTO rules_counted (since) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM rules_counted);
+
 -- name: count_duplicates
 UPDATE events SET duplicates = duplicates + d.column2, conflicts = conflicts + d.column3
 FROM (VALUES (?, ?, ?)) AS d WHERE events.id = d.column1;
@@ -77,6 +84,9 @@ FROM (VALUES (?, ?, ?, ?, ?)) AS r WHERE deliveries.id = r.column1;
 -- name: insert_attempts
 INSERT INTO attempts (delivery_id, position, number, started_at, duration, outcome, status, note, answer)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: matched_before
+SELECT matched FROM events WHERE id = ?;
 
 -- name: route_event
 UPDATE events SET rule_set_id = ?, matched = ?, is_unrouted = 0 WHERE id = ?;

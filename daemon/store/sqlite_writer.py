@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import assert_never
 
+from hookline.daemon.ids import made_at
 from hookline.daemon.store.changes import (
     Accept,
     Answer,
@@ -28,7 +29,7 @@ from hookline.daemon.store.changes import (
     State,
 )
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite_accept import Moment, accept, delivery_row, insert_deliveries
+from hookline.daemon.store.sqlite_accept import Moment, accept, add_to_rules, delivery_row, insert_deliveries
 from hookline.daemon.store.sqlite_names import Names
 from hookline.daemon.store.sqlite_rows import (
     HOUR,
@@ -38,6 +39,7 @@ from hookline.daemon.store.sqlite_rows import (
     delivery_number,
     json_or_null,
     length,
+    micros,
     number_or_none,
 )
 from hookline.daemon.store.sqlite_statements import Row, run_many, select_many, statements
@@ -214,11 +216,15 @@ class SqliteWriter:
 
     def _route(self, change: Route, moment: Moment, counters: Counter[str]) -> bool:
         event = number_or_none("evt", change.event_id)
-        row = (self.names.rule_set(change.rules_version), json_or_null(change.matched or None), event)
-        if self.connection.execute(_SQL["route_event"], row).rowcount == 0:
+        found = self.connection.execute(_SQL["matched_before"], (event,)).fetchone()
+        if event is None or found is None:
             return False
-        if event is not None:
-            self._insert_deliveries(change.deliveries, event, moment, counters)
+        row = (self.names.rule_set(change.rules_version), json_or_null(change.matched or None), event)
+        self.connection.execute(_SQL["route_event"], row)
+        # Each event once for a rule, however often it is routed, and in the hour in which it came.
+        new = set(change.matched) - set(json.loads(found[0] or "[]"))
+        add_to_rules(self.connection, dict.fromkeys(new, (1, event)), micros(made_at(event)) // HOUR)
+        self._insert_deliveries(change.deliveries, event, moment, counters)
         return True
 
     def _replay(self, change: Replay, moment: Moment, counters: Counter[str]) -> DeliveryId | None:
@@ -254,6 +260,12 @@ class SqliteWriter:
         )
         self.connection.execute(_SQL["reject"], row)
         counters["rejected"] += change.count
+
+    def note_start(self, moment: Moment) -> None:
+        """Count the start, durably; the first one is since when matches are counted."""
+        with self.transaction() as counters:
+            counters["starts"] += 1
+            self.connection.execute(_SQL["count_rules_since"], (moment.now,))
 
     def keep(self, texts: Mapping[str, str]) -> None:
         """Keep texts by their hash."""

@@ -165,7 +165,7 @@ def test_send_with_changes_a_file_and_mistakes(every_type: Any) -> None:
             ("agiled", "invoice.paid", "--set", "data.total.deep=1"),
             "--set data.total.deep=1: there is no object at data.total",
         ),
-        (("hubspot", "--set", "[7].x=1"), "--set [7].x=1: the list at $ has 1 elements, and '7' is none"),
+        (("hubspot", "--set", "[7].x=1"), "--set [7].x=1: a list stands at $, without 7; write [0], as in [0].x=…"),
         (("agiled", "--set", "data"), "--set data: write PATH=VALUE, as in data.total=5000"),
         (("agiled", "--duplicate", "--forge"), "--duplicate and --forge: what is refused has no duplicate."),
     ]:

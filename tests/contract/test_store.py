@@ -505,6 +505,85 @@ async def test_the_last_sign_of_a_source_outlives_its_events(
     assert (row.last_type, row.events) == ("late", 1)
 
 
+async def test_what_each_rule_matched_is_counted_by_the_hour(
+    store: Store, reader: Reader, values: Values, clock: Clock
+) -> None:
+    assert await reader.rule_activity(since=clock()) == []
+    odd = "z\ud800b"
+    old = values.accept(matched=("early", "late"))
+    await store.write([old, values.accept(key="one", matched=("late",)), values.accept(matched=())])
+    clock.pass_(hours=20)
+    batch = values.request(values.event(1, matched=("late", odd)), values.event(2, matched=("", "")), body=b"[1, 2]")
+    await store.write([values.accept(matched=("late",)), batch])
+    clock.pass_(hours=5)
+    last = values.accept(matched=("late",))
+    await store.write([last, values.accept(key="one", matched=("late",))])
+    await store.write([last])  # repeated, as after an unknown outcome
+    found = await reader.rule_activity(since=clock() - timedelta(hours=24))
+    split, unmatched = (new.event for new in batch.events)
+    first, second = old.events[0].event, last.events[0].event
+    # Two fallbacks that matched one event are one; a duplicate is none.
+    assert [(row.rule, row.last_event_id, row.events) for row in found] == [
+        ("", unmatched.id, 1),
+        ("early", first.id, 0),
+        ("late", second.id, 3),
+        (odd, split.id, 1),
+    ]
+    assert [row.last_at.replace(microsecond=0) for row in found[1:3]] == [first.received_at, second.received_at]
+    everything = await reader.rule_activity(since=clock() - timedelta(days=9))
+    assert [row.events for row in everything] == [1, 1, 5, 1]
+
+
+async def test_a_routed_event_counts_once_for_each_rule(
+    store: Store, reader: Reader, values: Values, clock: Clock
+) -> None:
+    accepted = values.accept(matched=(), is_unrouted=True)
+    event = accepted.events[0].event
+    await store.write([accepted])
+    clock.pass_(minutes=10)
+    soon = values.accept(matched=("second",))
+    await store.write([soon])
+    clock.pass_(hours=3)
+    later = values.accept(matched=("first",))
+    await store.write([later])
+    for matched in (("first",), ("first", "second"), ("first", "second")):
+        await store.write([Route(event_id=event.id, rules_version="b" * 32, matched=matched, deliveries=())])
+    found = await reader.rule_activity(since=clock() - timedelta(days=1))
+    assert [(row.rule, row.events, row.last_event_id) for row in found] == [
+        ("first", 2, later.events[0].event.id),
+        ("second", 2, soon.events[0].event.id),
+    ]
+    # In the hour in which it came.
+    assert [row.events for row in await reader.rule_activity(since=clock())] == [1, 0]
+
+
+async def test_since_when_matches_are_counted_is_known(store: Store, reader: Reader, clock: Clock) -> None:
+    begun = clock()
+    assert await reader.rules_counted_since() == begun
+    clock.pass_(days=1)
+    await store.close()
+    await store.open()
+    again = store.reader()
+    assert await again.rules_counted_since() == begun
+    await again.close()
+
+
+async def test_the_last_match_of_a_rule_outlives_its_events(
+    store: Store, reader: Reader, values: Values, clock: Clock
+) -> None:
+    for rule in ("often", "once", "often"):
+        await store.write([values.accept(matched=(rule,))])
+        clock.pass_(hours=2)
+    clock.pass_(days=40)
+    last_at = {row.rule: row.last_at for row in await reader.rule_activity(since=clock())}
+    await _prune(store)
+    found = await reader.rule_activity(since=clock() - timedelta(days=100))
+    assert [(row.rule, row.events, row.last_at) for row in found] == [
+        ("often", 1, last_at["often"]),
+        ("once", 1, last_at["once"]),
+    ]
+
+
 # Reading
 
 

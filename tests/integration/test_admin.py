@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hookline.daemon.config.load import ConfigError
 from hookline.daemon.http.admin import Operations, admin_application, public_application
-from hookline.daemon.live_sources import LearnsNothingError
 from hookline.daemon.metrics import Metrics
+from hookline.daemon.reload.live import ReloadFaultError
+from hookline.daemon.reload.live_sources import LearnsNothingError
 from hookline.daemon.replay import ReplayRequest, ReplayRequestError
 from hookline.daemon.store.changes import Accepted, NewEvent
+from hookline.daemon.store.port import StoreError
 from hookline.rules import Event, EventId, Place, Problem, RulesError
 
 pytestmark = pytest.mark.anyio
@@ -28,10 +31,14 @@ class Daemon:
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.is_ready = True
+        self.problems: list[str] = []
+        self.refuses: Exception = RulesError(
+            [Problem(place=Place("rules/a.yaml", 3, 7), path="rules[0]", message="unknown key")]
+        )
         self.metrics = Metrics()
 
     async def reload(self) -> str:
-        raise RulesError([Problem(place=Place("rules/a.yaml", 3, 7), path="rules[0]", message="unknown key")])
+        raise self.refuses
 
     async def replay(self, asked: ReplayRequest) -> list[str]:
         self.asked.append(asked)
@@ -82,6 +89,7 @@ def client(daemon: Daemon) -> Any:
         sources=daemon.sources,
         await_secret=daemon.await_secret,
         forget_secrets=daemon.forget_secrets,
+        degraded=lambda: daemon.problems,
     )
     hosts = frozenset({"localhost", "127.0.0.1", "::1"})
     app = admin_application(operations, token=TOKEN, registry=daemon.metrics.registry, hosts=hosts)
@@ -112,6 +120,44 @@ async def test_another_name_for_this_address_is_refused(client: Any, host: str) 
 @pytest.mark.parametrize("host", ["localhost:8081", "127.0.0.1", "[::1]:8081", "LOCALHOST"])
 async def test_its_own_names_are_fine(client: Any, host: str) -> None:
     assert (await client.get("/api/v1/status", headers=AUTHORIZED | {"Host": host})).status_code == 200
+
+
+async def test_a_mistake_on_disk_is_told_and_takes_no_daemon_out_of_service(client: Any, daemon: Daemon) -> None:
+    assert await (await client.get("/readyz", headers={"Host": "localhost"})).get_json() == {"status": "ready"}
+    daemon.problems = ["rules/a.yaml:3:7: rules[0]: unknown key"]
+    reply = await client.get("/readyz", headers={"Host": "localhost"})
+    assert (reply.status_code, await reply.get_json()) == (200, {"status": "ready", "degraded": daemon.problems})
+    daemon.is_ready = False
+    reply = await client.get("/readyz", headers={"Host": "localhost"})
+    assert (reply.status_code, await reply.get_json()) == (503, {"status": "not ready"})
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "title"),
+    [
+        (
+            RulesError([Problem(place=Place("rules/a.yaml", 3, 7), path="rules[0]", message="unknown key")]),
+            422,
+            "The rules on disk are bad; the old ones stay",
+        ),
+        (
+            ConfigError([Problem(place=Place("hookline.yaml", 3, 7), path="", message="unknown key")], {}),
+            422,
+            "The configuration on disk is bad; the old one stays",
+        ),
+        (ReloadFaultError("ValueError()"), 500, "The reload failed by a fault of Hookline; nothing changed"),
+        (StoreError("the disk is full"), 503, "The store cannot do it now"),
+    ],
+)
+async def test_a_reload_that_is_refused_says_why(
+    client: Any, daemon: Daemon, error: Exception, status: int, title: str
+) -> None:
+    daemon.refuses = error
+    reply = await client.post("/api/v1/reload", headers=AUTHORIZED, json={})
+    assert (reply.status_code, (await reply.get_json())) == (
+        status,
+        {"status": status, "title": title, "detail": str(error)},
+    )
 
 
 async def test_health_needs_no_token(client: Any, daemon: Daemon) -> None:

@@ -523,7 +523,7 @@ async def test_what_cannot_be_run_is_held_and_spends_no_attempt(store: Store, cl
     async with at_work(store, clock, ids, runner=runner) as house:
         both = await house.accept(step_for("erp"), step_for("erp"))
         await house.settle()
-        assert await store.held() == {"erp": "no action discord"}
+        assert await store.held() == {"erp": "missing: no action discord"}
         assert [(await house.stored(one)).attempts for one in both] == [0, 0]
         assert [await house.state(one) for one in both] == [State.PENDING] * 2
         await house.dispatcher.release(Lane("erp"))

@@ -171,9 +171,10 @@ async def test_dry_run_renders_and_sends_nothing(make_bench: Any, peer: Any, mak
     options = {"url": peer.url, "secret": "${ERP}", "body": {"n": "{{ payload.number }}"}}
     result = await bench.run(make_delivery(), bench.step(options, action="forward", dry_run=True))
     assert (result.outcome, peer.requests) == (Outcome.DELIVERED, [])
-    assert result.note.startswith("dry run: would forward ")
-    assert "INV-1" in result.note
-    assert SECRET not in result.note
+    assert result.note == "dry run, nothing sent"
+    assert result.answer.startswith("forward {")
+    assert "INV-1" in result.answer
+    assert SECRET not in result.answer
     shown = await bench.runner.render(make_delivery(), bench.step(options, action="forward"))
     assert json.loads(json.dumps(shown)) == {"url": peer.url, "secret": "***", "body": {"n": "INV-1"}}
 

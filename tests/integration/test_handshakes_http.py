@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
-from hookline.daemon import live_sources
 from hookline.daemon.config.load import load_settings
+from hookline.daemon.reload import live_sources
 from hookline.daemon.service import Service
 from hookline.daemon.sources.port import Reason, RequestRejected
 from hookline.daemon.store.port import EventFilter, StoredEvent, StoredRejection, StoreError

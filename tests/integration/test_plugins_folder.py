@@ -205,7 +205,7 @@ async def test_log_writes_one_line(bench: Any, make_delivery: Any) -> None:
 async def test_the_examples_configuration_and_rules_are_fine() -> None:
     from hookline.daemon.config.load import load_settings
     from hookline.daemon.delivery.local_runner import LocalRunner
-    from hookline.daemon.live_rules import check_rules
+    from hookline.daemon.reload.live_rules import check_rules
     from hookline.daemon.secrets import Secrets
 
     environ = {"SHOP_PATH": "any-16-letters-or-more", "DISCORD_URL": "http://127.0.0.1:9099/api/webhooks/1/token"}

@@ -182,8 +182,8 @@ def test_what_was_refused_is_shown_with_its_cause_and_next_step(house: House) ->
     house.write(refused("shop", "signature", 3), ago=timedelta(hours=40))
     house.write(refused("shop", "signature", 4), refused("", "path", 12), refused("", "framing", 1))
     shown = house.run("sources").stdout
-    assert "shop: 4 refused in 24 h, the last " in shown
-    assert "from 192.0.2.9: signature: signature does not match   hookline sources shop" in shown
+    assert "shop: 4 refused in 24 h (signature), the last " in shown
+    assert "from 192.0.2.9: signature does not match" in shown
     assert "unknown paths: 12 in 24 h, the last " in shown
     detail = house.run("sources", "shop").stdout
     assert "7x signature, first " in detail
@@ -191,6 +191,16 @@ def test_what_was_refused_is_shown_with_its_cause_and_next_step(house: House) ->
     (said,) = json.loads(house.run("sources", "shop", "--json").stdout)["refused"]
     assert (said["count"], said["count_24h"], said["client_ip"]) == (7, 4, "192.0.2.9")
     assert said["next_step"]
+
+
+def test_each_cause_of_refusals_has_its_line(house: House) -> None:
+    house.write(refused("hidden", "signature", 3), refused("hidden", "method", 1, "webhooks are taken by POST"))
+    shown = house.run("sources")
+    assert [line.split(",")[0] for line in lines(shown, "hidden: ")] == [
+        "hidden: 1 refused in 24 h (method)",
+        "hidden: 3 refused in 24 h (signature)",
+    ]
+    assert "hookline sources hidden -c" in shown.stderr
 
 
 def test_old_refusals_are_no_news(house: House) -> None:
@@ -274,13 +284,49 @@ def test_a_secret_that_is_not_set_yet_keeps_nobody_from_the_url(house: House) ->
     with (house.folder / "hookline.yaml").open("a") as file:
         file.write('  later: {type: github, secret: "${NOT_SET_ANYWHERE}"}\n')
     shown = house.run("sources")
-    assert "later: NOT_SET_ANYWHERE not set here" in shown.stdout
+    assert "not set here: NOT_SET_ANYWHERE (later); the daemon does not start without them" in shown.stdout
     assert "https://hooks.example.com/hooks/later" in house.run("sources", "later").stdout
 
 
 def test_a_name_that_is_none(house: House) -> None:
     told = house.run("sources", "shp")
     assert (told.exit_code, told.stderr) == (2, "No source 'shp'; did you mean \"shop\"?\n")
+    for command in ("sources", "send"):
+        told = house.run(command, "agiled")
+        assert (told.exit_code, told.stderr) == (2, "No source 'agiled'; of type agiled there are: shop, hidden.\n")
+
+
+def test_a_sources_own_public_url_is_shown(house: House) -> None:
+    house.configure("")
+    with (house.folder / "hookline.yaml").open("a") as file:
+        file.write(
+            "  sms: {type: twilio, secret: 0123456789abcdef, public_url: https://in.example.com/sms}\n"
+            "  hid: {type: agiled, secret: 0123456789abcdef, path_token: 0123456789abcdefsecret,"
+            " public_url: https://in.example.com/a/0123456789abcdefsecret}\n"
+        )
+    shown = house.run("sources")
+    assert "https://in.example.com/sms " in lines(shown, "sms ")[0]
+    assert "https://in.example.com/a/*** " in lines(shown, "hid ")[0]
+    assert "0123456789abcdefsecret" not in shown.output
+    assert "public_url is not set" in shown.stderr
+    assert "StatusCallback=https://in.example.com/sms" in house.run("sources", "sms").stdout
+    assert "where the daemon listens" not in house.run("sources", "sms").stdout
+    assert "where the daemon listens" in house.run("sources", "shop").stdout
+
+
+def test_a_daemon_that_does_not_answer_is_told(house: House) -> None:
+    house.admin.answers["/api/v1/sources"] = (200, {"sources": []})
+    for arguments in (("sources",), ("sources", "shop")):
+        assert "does not answer" not in house.run(*arguments).stderr
+    house.admin.answers.clear()
+    for arguments in (("sources",), ("sources", "shop")):
+        assert f"The daemon does not answer at 127.0.0.1:{house.admin.port}" in house.run(*arguments).stderr
+
+
+def test_a_url_without_tls_is_told(house: House) -> None:
+    assert "begins with http:" not in house.run("sources").stderr
+    house.configure("public_url: http://hooks.example.com\n")
+    assert "A URL above begins with http: most senders call https alone." in house.run("sources").stderr
 
 
 @pytest.mark.parametrize("name", BUILT_IN.names)
@@ -291,6 +337,12 @@ def test_every_type_is_listed_and_shown(house: House, name: str) -> None:
     (said,) = json.loads(house.run("sources", name, "--types", "--json").stdout)
     assert (said["type"], said["title"], set(said["options"])) == (name, kind.title, set(kind.options))
     assert said["proof"]
+    shown = house.run("sources", name, "--types").stdout
+    assert f"{name}: {kind.title}, proved by " in shown
+    assert f"type: {name}" in shown
+    assert all(f"  {option}" in shown for option in kind.options)
+    assert "{url}" not in shown
+    assert "<name>" not in shown
 
 
 def test_the_set_up_steps_name_the_sources_own_url(house: House) -> None:

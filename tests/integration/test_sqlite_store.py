@@ -39,7 +39,7 @@ from hookline.daemon.store.port import DeliveryFilter, EventFilter, StoreError
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.daemon.store.sqlite_file import FileLock, has_wal_reset_bug, store_error
 from hookline.daemon.store.sqlite_reader import SqliteReader
-from hookline.daemon.store.sqlite_rows import json_object
+from hookline.daemon.store.sqlite_rows import json_object, moment
 from hookline.daemon.store.sqlite_statements import for_rows, statements
 from hookline.rules import Event, EventId
 
@@ -100,6 +100,7 @@ def new_event(ids: Ids, key: str, *, deliveries: int = 0, is_running: bool = Fal
         ),
         pointer=None,
         rules_version="v",
+        matched=("r",),
         deliveries=tuple(
             NewDelivery(
                 id=ids.delivery(),
@@ -246,7 +247,7 @@ def _gone_but_for_its_wal(path: Path) -> None:
     ("spoil", "message"),
     [
         (_garbage, r"not a SQLite database: correct `store:`"),
-        (_newer, r"written by a newer Hookline \(schema 999; this one knows 2\): install that one again, or restore"),
+        (_newer, r"written by a newer Hookline \(schema 999; this one knows 3\): install that one again, or restore"),
         (_damaged, r"the file is damaged: stop, copy it .* restore a backup or salvage it with `sqlite3 hookline.db"),
         (_truncated, r"the file is damaged: stop, copy it"),
         (_gone_but_for_its_wal, r"missing or empty, but hookline.db-wal beside it holds data"),
@@ -380,8 +381,29 @@ async def test_a_file_of_the_first_schema_is_upgraded_and_keeps_its_events(path:
         ]
         await store.close()
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.close()
+
+
+async def test_what_rules_matched_before_is_counted_in_an_upgraded_file(path: Path, ids: Ids, clock: Clock) -> None:
+    numbers = [decode("evt", one) for one in _of_schema_1(path, ids)]
+    connection = sqlite3.connect(path)
+    (first,) = connection.execute("SELECT min(received_at) FROM events").fetchone()
+    for number, matched in zip(numbers, ('["a"]', '["", ""]', '["a", "b \\u00e9"]'), strict=True):
+        connection.execute("UPDATE events SET matched = ? WHERE id = ?", (matched, number))
+    # As the second schema left it.
+    connection.executescript((STORE / "sqlite_schema_2.sql").read_text())
+    connection.execute("PRAGMA user_version = 2")
+    connection.commit()
+    connection.close()
+    store = SqliteStore(path, clock=clock, ids=ids)
+    await store.open()
+    reader = store.reader()
+    activity = await reader.rule_activity(since=moment(0))
+    found = [(row.rule, decode("evt", row.last_event_id), row.events) for row in activity]
+    assert found == [("", numbers[1], 1), ("a", numbers[2], 2), ("b é", numbers[2], 1)]
+    assert await reader.rules_counted_since() == moment(first)
+    await store.close()
 
 
 async def test_an_upgraded_file_takes_new_events(path: Path, ids: Ids, clock: Clock) -> None:
@@ -594,7 +616,7 @@ async def test_a_batch_costs_one_statement_for_each_table(store: SqliteStore, id
         "BEGIN",
         *(
             f"INSERT INTO {table}"
-            for table in ("dedupe", "requests", "events", "deliveries", "source_hours", "counters")
+            for table in ("dedupe", "requests", "events", "deliveries", "source_hours", "rule_hours", "counters")
         ),
         "COMMIT",
     ]
@@ -713,6 +735,7 @@ async def test_every_statement_is_used_and_fits_the_schema(store: SqliteStore, p
         (("lanes",), "SEARCH deliveries USING INDEX deliveries_apart"),
         (("rejections", "only_of_source", "latest_rejections"), "SEARCH rejections USING PRIMARY KEY (source=?)"),
         (("activity",), "SCAN source_hours"),
+        (("rule_activity",), "SCAN rule_hours"),
     ],
 )  # fmt: skip
 async def test_lists_are_found_by_index(store: SqliteStore, path: Path, parts: tuple[str, ...], expected: str) -> None:

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from hookline.daemon.config.load import load_settings
+from hookline.daemon.sources.fragment import fragment, secret_names
 from hookline.daemon.sources.types import BUILT_IN
 from hookline.rules import RulesError, World, load_rules
 from hookline.rules.parse_operand import OPERATORS
@@ -42,6 +43,23 @@ def test_the_pages_of_source_types_are_what_their_declarations_say() -> None:
     written = {path.name: path.read_text() for path in (ROOT / "docs" / "sources").glob("*.md")}
     assert written == pages, "run: make docs"
     assert all("## A rule to start from" in text for name, text in pages.items() if name != "README.md")
+
+
+@pytest.mark.parametrize("name", BUILT_IN.names)
+def test_the_fragment_of_a_source_type_loads_and_is_on_its_page(name: str, tmp_path: Path) -> None:
+    kind = BUILT_IN.get(name)
+    called = "shop" if name == "generic" else name
+    piece = fragment(kind, name=called, public_url="https://hooks.example.com")
+    assert f"```yaml\n{piece}```" in DOCS[f"sources/{name}.md"]
+    (tmp_path / "hookline.yaml").write_text(f"version: 1\n{piece}")
+    # Base64, a path, and a header can hold it alike.
+    environ = dict.fromkeys(secret_names(piece), "c2VjcmV0LXNlY3JldC0wMTIz")
+    settings = load_settings(tmp_path / "hookline.yaml", environ=environ, actions=set())
+    assert settings.warnings == ()
+    assert settings.sources[called].type == name
+    assert set(kind.one_of[:1]) | {one for one, slot in kind.options.items() if slot.is_required} <= set(
+        settings.sources[called].options
+    )
 
 
 def test_every_operator_is_documented() -> None:

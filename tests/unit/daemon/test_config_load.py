@@ -171,6 +171,48 @@ def test_offline_an_unset_secret_is_a_warning_and_causes_no_other_complaint(writ
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        'type: stripe, secret: ["${OLD}", "${NEW}"]',
+        'type: svix, secret: ["${OLD}", "${NEW}"]',
+        'type: pipedrive, username: me, password: ["${OLD}"]',
+        'type: sns, topics: ["${OLD}"]',
+        'type: twilio, secret: long-enough, public_url: "${OLD}"',
+    ],
+)
+def test_offline_an_unset_secret_in_a_list_causes_no_other_complaint(write: Callable[[str], Path], source: str) -> None:
+    found = read(write(f"version: 1\nsources: {{x: {{{source}}}}}\n"), {}, offline=True)
+    assert {problem.message for problem in found.warnings} <= {"${OLD} is not set", "${NEW} is not set"}
+    assert found.warnings
+
+
+def test_of_several_secrets_each_bad_one_is_told(write: Callable[[str], Path]) -> None:
+    path = write('version: 1\nsources: {x: {type: svix, secret: ["${OLD}", "whsec_a=b=c=d=", short]}}\n')
+    unset, too_short = mistakes(path, {}, offline=True)
+    assert "sources.x.secret[0]: ${OLD} is not set" in unset
+    assert "sources.x.secret[2]: secret 3 of 3 is shorter than 8 characters" in too_short
+
+
+def test_a_secret_with_its_prefix_is_told_what_is_wrong_with_it(write: Callable[[str], Path]) -> None:
+    path = write('version: 1\nsources: {x: {type: svix, secret: "${S}"}}\n')
+    (told,) = mistakes(path, {"S": "whsec_no!base64!"})
+    assert told.endswith("sources.x.secret: a secret is not base64 after its prefix; was it copied whole?")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{hubspot: {secret: x}}", "the source has no type; write type: hubspot, and its options beside it"),
+        ("{type: [a, b]}", "expected the name of a source type, got a list; write one type"),
+        ("hubspot", 'got the text "hubspot"; write at least its type, as in {type: agiled, …}'),
+    ],
+)
+def test_what_is_no_type_is_told(write: Callable[[str], Path], source: str, expected: str) -> None:
+    (told,) = mistakes(write(f"version: 1\nsources: {{x: {source}}}\n"), {})
+    assert expected in told
+
+
 def test_offline_a_malformed_reference_or_an_unknown_variable_is_still_an_error(write: Callable[[str], Path]) -> None:
     assert (
         len(mistakes(write('version: 1\npublic_url: "${vars.x}"\nadmin: {token: "${a b}"}\n'), {}, offline=True)) == 2

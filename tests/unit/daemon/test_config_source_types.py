@@ -59,11 +59,11 @@ def test_its_options_are_checked_at_their_place(tmp_path: Path) -> None:
     assert told(tmp_path, config, tracker=TRACKER) == [
         (
             "hookline.yaml:3:33: sources.bugs.secret: the secret is shorter than 8 characters, which can be guessed; "
-            "make a longer one"
+            "was it copied whole? else make a longer one"
         ),
         (
-            "hookline.yaml:4:9: sources.more: `secret` is missing; a source fails closed: give it, or write `verify: none` "
-            "to accept anything"
+            "hookline.yaml:4:9: sources.more: `secret` is missing; a source fails closed: give the secret; or write "
+            "`verify: none` to accept anything"
         ),
     ]
 

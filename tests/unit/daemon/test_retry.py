@@ -83,7 +83,7 @@ def test_gone_is_dead_and_holds_the_lane(note: str, reason: str) -> None:
 def test_what_cannot_be_run_waits_for_the_operator_and_spends_no_attempt() -> None:
     result = ended(Outcome.TRANSIENT, is_unrunnable=True, note="no destination erp")
     decision = decide(result, attempts_made=9, policy=TWO_WAITS, chance=0.5)
-    assert decision == Decision(state=State.PENDING, spends_attempt=False, hold="no destination erp")
+    assert decision == Decision(state=State.PENDING, spends_attempt=False, hold="missing: no destination erp")
 
 
 def test_the_default_is_ten_attempts_over_about_three_days() -> None:

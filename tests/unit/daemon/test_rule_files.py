@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hookline.daemon.rule_files import MAX_FILE_BYTES, read_rule_texts
+from hookline.daemon.rule_files import MAX_FILE_BYTES, read_rule_texts, rule_test_files
 from hookline.rules import RulesError
 
 
@@ -62,3 +62,12 @@ def test_a_link_within_the_folder_is_fine(tmp_path: Path, rules: Path) -> None:
 def test_a_file_outside_the_configurations_folder_is_called_by_its_path(tmp_path: Path, rules: Path) -> None:
     (tmp_path / "etc").mkdir()
     assert list(read_rule_texts([rules], relative_to=tmp_path / "etc")) == [str(rules / "20.yaml")]
+
+
+def test_tests_are_found_in_folders_and_beside_files(tmp_path: Path, rules: Path) -> None:
+    for name in ("b.test.yaml", "a.test.yml", ".c.test.yaml", "test.yaml", "a.test.txt"):
+        (rules / name).write_text("a")
+    found = [rules / "a.test.yml", rules / "b.test.yaml"]
+    assert rule_test_files([rules]) == found
+    assert rule_test_files([rules / "20.yaml"]) == found
+    assert rule_test_files([rules, rules / "20.yaml", tmp_path / "nowhere" / "x.yaml"]) == found

@@ -1,0 +1,100 @@
+"""Explanations with what the rules that matched send, or sent: rendered options and deliveries."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from hookline.daemon.delivery.dry_run import DRY_RUN_NOTE
+from hookline.daemon.log import printable
+from hookline.daemon.rehearsal.preview import Previewer
+from hookline.daemon.store.changes import DeliveryId, State
+from hookline.daemon.store.port import StoredDelivery
+from hookline.rules import Event, RuleSet, Step
+from hookline.rules.explained_event import ExplainedRule, Explanation, Sending
+
+
+@dataclass(slots=True)
+class Made:
+    """The deliveries that were made of an event, to be taken by the steps that asked for them."""
+
+    #: Those that a rule asked for, first to last.
+    _asked: dict[tuple[str, str], deque[StoredDelivery]] = field(default_factory=dict)
+    #: Those that an operator asked for again.
+    _again: dict[DeliveryId, list[StoredDelivery]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, deliveries: Sequence[StoredDelivery]) -> Made:
+        """Take deliveries in any order."""
+        made = cls()
+        for one in sorted(deliveries, key=lambda one: one.id):
+            if one.replay_of is None:
+                made._asked.setdefault((one.rule, one.step), deque()).append(one)
+            else:
+                made._again.setdefault(one.replay_of, []).append(one)
+        return made
+
+    def take(self, step: Step) -> list[StoredDelivery]:
+        """Return the step's delivery and its replays; empty if there is none, or others like it took it."""
+        asked = self._asked.get((step.rule, step.digest))
+        found = [asked.popleft()] if asked else []
+        for one in found:
+            # Grows as it is walked: replays may be replayed.
+            found += self._again.pop(one.id, [])
+        return found
+
+    @property
+    def rest(self) -> list[StoredDelivery]:
+        """Those that no step took."""
+        left = [*self._asked.values(), *self._again.values()]
+        return sorted((one for group in left for one in group), key=lambda one: one.id)
+
+
+async def with_sends(
+    explanation: Explanation, rules: RuleSet, previewer: Previewer, made: Made | None = None
+) -> Explanation:
+    """Add to each rule that matched what its steps send, and with `made` how that went. `rules` explained it."""
+    pairs = zip(explanation.rules, (*rules.rules, *rules.fallback), strict=True)
+    added: list[ExplainedRule] = []
+    for one, rule in pairs:
+        if one.verdict != "yes":
+            added.append(one)
+            continue
+        sends = [await _sending(explanation.event, step, previewer, made) for step in rule.steps]
+        added.append(replace(one, sends=tuple(sends)))
+    return replace(explanation, rules=tuple(added))
+
+
+async def _sending(event: Event, step: Step, previewer: Previewer, made: Made | None) -> Sending:
+    rendered = await previewer.render(event, step)
+    outcomes = [] if made is None else [outcome_text(one) for one in made.take(step)] or ["no delivery was made"]
+    return Sending(
+        label=step.label,
+        action=rendered.action,
+        options=rendered.options,
+        problem=rendered.problem,
+        is_dry_run=rendered.dry_run,
+        unset=rendered.unset,
+        outcomes=tuple(outcomes),
+    )
+
+
+def outcome_text(delivery: StoredDelivery) -> str:
+    """Say in a line how a delivery went."""
+    last = delivery.last_attempt
+    parts = [str(delivery.state.value)]
+    if last is not None:
+        milliseconds = last.duration.total_seconds() * 1000
+        is_dry = delivery.state is State.DELIVERED and last.note == DRY_RUN_NOTE
+        if is_dry:
+            parts = [DRY_RUN_NOTE]
+        elif last.status is not None:
+            parts.append(f"{last.status} in {milliseconds:.0f} ms")
+        elif last.note:
+            parts.append(f"{printable(last.note.splitlines()[0][:100])} in {milliseconds:.0f} ms")
+    if delivery.attempts != 1:
+        parts.append("not tried yet" if delivery.attempts == 0 else f"{delivery.attempts} attempts")
+    if delivery.replay_of is not None:
+        parts.append("replayed")
+    return f"{', '.join(parts)}   {delivery.id}"
