@@ -46,6 +46,25 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._reloads = Counter(
+            "hookline_reloads", "Reloads by how they ended, the start among them", ["outcome"], registry=self.registry
+        )
+        self._reload_failed = Gauge(
+            "hookline_reload_failed", "1 while what runs is not what is on disk", registry=self.registry
+        )
+        self._live_at = Gauge(
+            "hookline_reload_last_success_timestamp_seconds",
+            "When what is on disk went live last",
+            registry=self.registry,
+        )
+
+    def reloaded(self, outcome: str, *, is_degraded: bool, live_at: datetime | None) -> None:
+        """Count a reload; `live_at`: when what is on disk went live last, None if it has not since the start."""
+        self._reloads.labels(outcome).inc()
+        self._reload_failed.set(is_degraded)
+        if live_at is not None:
+            self._live_at.set(live_at.timestamp())
+
     def accepted(self, new: NewEvent, answer: Accepted) -> None:
         """Count an event that was stored, or known already."""
         outcome = "duplicate" if answer.is_duplicate else "matched" if any(new.matched) else "unmatched"
@@ -72,23 +91,23 @@ class Metrics:
 class MeasuredRunner:
     """A runner that counts what another one runs."""
 
-    def __init__(self, runner: Runner, metrics: Metrics, clock: Callable[[], datetime]) -> None:
-        """Stand in front of `runner`."""
+    def __init__(self, runner: Callable[[], Runner], metrics: Metrics, clock: Callable[[], datetime]) -> None:
+        """Stand in front of what `runner` returns, which is asked each time."""
         self._runner = runner
         self._metrics = metrics
         self._clock = clock
 
     async def inspect(self) -> Inspection:
         """Do as the runner does."""
-        return await self._runner.inspect()
+        return await self._runner().inspect()
 
     async def validate(self, steps: Sequence[Step]) -> Sequence[Problem]:
         """Do as the runner does."""
-        return await self._runner.validate(steps)
+        return await self._runner().validate(steps)
 
     async def run(self, delivery: Delivery, step: Step, *, limit: timedelta) -> Result:
         """Run, and count how it ended."""
-        result = await self._runner.run(delivery, step, limit=limit)
+        result = await self._runner().run(delivery, step, limit=limit)
         self._metrics.attempted(delivery.destination, result.outcome, result.duration.total_seconds())
         if result.outcome is Outcome.DELIVERED:
             waited = self._clock() - delivery.event.received_at
@@ -97,8 +116,8 @@ class MeasuredRunner:
 
     async def render(self, delivery: Delivery, step: Step) -> Mapping[str, Any]:
         """Do as the runner does."""
-        return await self._runner.render(delivery, step)
+        return await self._runner().render(delivery, step)
 
     async def close(self) -> None:
         """Do as the runner does."""
-        await self._runner.close()
+        await self._runner().close()

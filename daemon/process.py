@@ -24,7 +24,7 @@ LONGEST_STOP = timedelta(seconds=35)
 
 
 async def serve_until_told(service: Service) -> None:
-    """Run a service until it stops, or SIGTERM or SIGINT says so; SIGHUP reloads the rules. Raises as `Service.run`."""
+    """Run a service until it stops, or SIGTERM or SIGINT says so; SIGHUP reloads. Raises as `Service.run`."""
     failure: Exception | None = None
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with anyio.create_task_group() as tasks:
@@ -43,7 +43,7 @@ async def _obey(service: Service, signals: AsyncIterator[signal.Signals], tasks:
     async for number in signals:
         if number is signal.SIGHUP:
             # Not awaited here: a reload of many rules takes seconds, and SIGTERM must not wait for it.
-            tasks.start_soon(service.reload_quietly)
+            tasks.start_soon(service.reloading.reload_quietly)
         else:
             service.stop()
             _end_in_any_case(service)

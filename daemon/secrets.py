@@ -33,11 +33,13 @@ class Secrets:
         self._folder = folder
         self._variables = variables or {}
         self._given: set[str] = set()
+        #: Files that were looked for, there or not: a change of one is a change of what it is read for.
+        self.files: set[Path] = set()
 
     def with_variables(self, variables: Mapping[str, Json]) -> Secrets:
         """Return a lookup with these variables, which hides what either gave out."""
         other = Secrets(self._environ, folder=self._folder, variables=variables)
-        other._given = self._given
+        other._given, other.files = self._given, self.files
         return other
 
     def secret(self, name: str) -> str | None:
@@ -55,6 +57,7 @@ class Secrets:
         own = self._folder / CREDENTIALS_FOLDER / name
         mode = _mode(own)
         if mode is None:
+            self.files.add(own)
             return None
         if stat.S_ISREG(mode) and mode & 0o077:
             raise ValueError(f"{own} can be read by others than its owner: chmod 600 {own}")
@@ -85,6 +88,7 @@ class Secrets:
         return masked(text, self._given)
 
     def _text(self, path: Path) -> str:
+        self.files.add(path)
         data = read_regular(path, limit=MAX_SECRET_BYTES)
         try:
             text = data.decode("utf-8")

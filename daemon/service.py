@@ -14,22 +14,26 @@ from typing import Any
 import anyio
 
 from hookline.daemon.admin_token import ensure_admin_token
-from hookline.daemon.config.settings import DEFAULT_CONCURRENCY, Address, Settings
+from hookline.daemon.config.settings import Address, Retention, Settings
 from hookline.daemon.delivery.dispatcher import Dispatcher
 from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.delivery.policy import LanePolicy
+from hookline.daemon.delivery.retry import MISSING
 from hookline.daemon.http.admin import Operations, admin_application, public_application
 from hookline.daemon.http.listening import bind
-from hookline.daemon.http.receiver import Receiver, ReceiverSettings
+from hookline.daemon.http.receiver import Receiver
 from hookline.daemon.http.refusal import FramingError
 from hookline.daemon.http.server import Listener, serve
 from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
-from hookline.daemon.live_rules import LiveRules
-from hookline.daemon.live_sources import LiveSources
 from hookline.daemon.log import get_logger
 from hookline.daemon.metrics import MeasuredRunner, Metrics
+from hookline.daemon.pruning import prune_forever
 from hookline.daemon.rejections import Rejections
+from hookline.daemon.reload.live import LastReload, Live
+from hookline.daemon.reload.live_sources import LiveSources
+from hookline.daemon.reload.missing import settle_lanes
+from hookline.daemon.reload.reloading import Reloading
 from hookline.daemon.replay import Replayer
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.port import RequestRejected
@@ -39,18 +43,12 @@ from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.daemon.store.sqlite_file import has_wal_reset_bug
 from hookline.daemon.version import VERSION
-from hookline.rules import RulesError
 
 #: How long running attempts may go on after the listeners closed.
 DRAIN = timedelta(seconds=20)
 #: How long open requests may go on after the listeners closed.
 REQUEST_GRACE = timedelta(seconds=5)
-#: How often what is too old is removed, in small batches.
-PRUNE_EVERY = timedelta(minutes=5)
-PRUNE_BATCH = 500
 _WAL_RESET_STEP = "let no other program write to the store while the daemon runs; 3.51.3 or newer mends it"
-#: Of an action in place, which has no configuration of its own.
-_IN_PLACE = LanePolicy(concurrency=DEFAULT_CONCURRENCY)
 
 
 def utc_now() -> datetime:
@@ -68,15 +66,26 @@ class Service:
         self.metrics = Metrics()
         self.rejections = Rejections()
         ids = Ids(utc_now)
-        secrets = Secrets(environ, folder=settings.path.parent)
+        self._secrets = Secrets(environ, folder=settings.path.parent)
         self.store = SqliteStore(settings.store, clock=utc_now, ids=ids)
         self.commit = GroupCommit(self.store)
-        self.runner = MeasuredRunner(LocalRunner(settings, secrets, listeners=self._listeners), self.metrics, utc_now)
-        self.rules = LiveRules(settings=settings, secrets=secrets, runner=self.runner, store=self.store, log=self.log)
+        self.sources = LiveSources(settings.store, live=lambda: self.live.current, log=self.log)
+        self._first_runner = LocalRunner(settings, self._secrets, listeners=self._listeners)
+        self.live = Live(
+            settings,
+            environ=environ,
+            runner=self._first_runner,
+            sources=self.sources,
+            store=self.store,
+            clock=utc_now,
+            log=self.log,
+            on_live=self._go_live,
+            on_reload=self._note_reload,
+        )
         self.dispatcher = Dispatcher(
             store=self.store,
             commit=self.commit,
-            runner=self.runner,
+            runner=MeasuredRunner(lambda: self.live.current.runner, self.metrics, utc_now),
             policies=self._policy,
             clock=utc_now,
             chance=random.random,
@@ -84,25 +93,21 @@ class Service:
             log=self.log,
         )
         self.intake = Intake(
-            rules=lambda: self.rules.current,
+            rules=lambda: self.live.current.rules,
             dispatcher=self.dispatcher,
             commit=self.commit,
             ids=ids,
             log=self.log,
             on_accepted=self.metrics.accepted,
         )
-        self.sources = LiveSources(settings, log=self.log)
-        self._policies = {
-            name: LanePolicy(concurrency=destination.concurrency, modifiers=destination.modifiers)
-            for name, destination in settings.destinations.items()
-        }
         self._ids = ids
         self._stop = anyio.Event()
-        self._reloading = anyio.Lock()
+        self._receiver: Receiver | None = None
         self._is_ready = False
         #: Where it listens, once it does: public addresses first, the admin's last.
         self.addresses: tuple[Address, ...] = ()
         self.started = anyio.Event()
+        self.reloading = Reloading(self.live, started=self.started, catch_up=self._catch_up, log=self.log)
 
     def stop(self) -> None:
         """Begin to stop; safe to call twice."""
@@ -113,20 +118,21 @@ class Service:
         try:
             await self.store.open()
             await self.sources.open()
-            await self.rules.start()
-            listeners = self._listen()
+            await self.live.start(self._secrets)
+            listeners, receiver = self._listen()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.commit.run)
                 await tasks.start(self.dispatcher.run)
                 tasks.start_soon(self._write_rejections)
-                tasks.start_soon(self._prune)
-                tasks.start_soon(self._route_unrouted_quietly)
+                tasks.start_soon(prune_forever, self.store, self._retention, self.log)
+                tasks.start_soon(self._catch_up)
+                tasks.start_soon(self.reloading.watch)
                 self._warn()
                 self._is_ready = True
                 self.log.info("started", version=VERSION, listen=[str(address) for address in self.addresses])
                 self.started.set()
                 await serve(listeners, stop=self._stop, log=self.log, grace=REQUEST_GRACE, on_drain=self._draining)
-                await self._receiver.settle(REQUEST_GRACE)
+                await receiver.settle(REQUEST_GRACE)
                 await self.dispatcher.drain(DRAIN)
                 await self._flush_rejections()
                 await self.commit.close()
@@ -135,7 +141,8 @@ class Service:
             # Not to be interrupted: a store thread that is left open keeps the process from ending.
             with anyio.CancelScope(shield=True):
                 await self.sources.close()
-                await self.runner.close()
+                # All that followed it share its connections.
+                await self._first_runner.close()
                 await self.store.close()
         self.log.info("stopped")
 
@@ -143,15 +150,13 @@ class Service:
         self._is_ready = False
         self.log.info("stopping")
 
-    def _listen(self) -> list[Listener]:
+    def _listen(self) -> tuple[list[Listener], Receiver]:
         settings = self.settings
         receiver = Receiver(
-            sources=lambda: self.sources.current,
+            sources=lambda: self.live.current.sources,
             intake=self.intake.accept,
             on_rejected=self._rejected,
-            settings=ReceiverSettings(
-                limits=settings.limits, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
-            ),
+            settings=self.live.current.receiver,
             clock=utc_now,
             monotonic=time.monotonic,
             app=public_application(),
@@ -164,12 +169,13 @@ class Service:
             Operations(
                 status=self.status,
                 is_ready=lambda: self._is_ready,
-                reload=self._reload,
+                reload=self.reloading.reload,
                 replay=self._replay,
                 set_held=self._set_held,
                 sources=self.sources.status,
                 await_secret=self.sources.await_secret,
                 forget_secrets=self.sources.forget_secrets,
+                degraded=self.degraded,
             ),
             token=token,
             registry=self.metrics.registry,
@@ -180,23 +186,45 @@ class Service:
         for address, app in [*((one, receiver) for one in settings.listen), (settings.admin.listen, admin)]:
             bound = bind(address)
             on_refused = self._unframed if app is receiver else None
-            listeners.append(
-                Listener(socket=bound, app=app, connections=settings.limits.connections, on_refused=on_refused)
-            )
+            listeners.append(Listener(socket=bound, app=app, connections=self._connections, on_refused=on_refused))
             addresses.append(_bound(address, bound))
         self.addresses = tuple(addresses)
-        return listeners
+        return listeners, receiver
+
+    def _policy(self, lane: Lane) -> LanePolicy:
+        return self.live.current.policy(lane)
+
+    def _retention(self) -> Retention:
+        return self.live.current.settings.retention
+
+    def _connections(self) -> int:
+        return self.live.current.settings.limits.connections
+
+    def degraded(self) -> list[str]:
+        """Say why what runs is not what is on disk; nothing if it is."""
+        return [str(problem) for problem in self.live.last.problems] if self.live.last else []
 
     def status(self) -> dict[str, Any]:
         """Return what the daemon says of itself."""
-        rules = self.rules
+        live, last = self.live.current, self.live.last
         return {
             "version": VERSION,
             "ready": self._is_ready,
-            "rules": rules.current.version,
-            "degraded": [str(problem) for problem in rules.problems],
+            "rules": live.rules.version,
+            "degraded": self.degraded(),
+            "restart": list(live.restart),
+            "reload": last and last.to_json(),
             "running": self.dispatcher.running,
         }
+
+    def _go_live(self) -> None:
+        if self._receiver is not None:
+            self._receiver.adopt(self.live.current.receiver)
+        # Concurrency may have grown.
+        self.dispatcher.wake()
+
+    def _note_reload(self, last: LastReload) -> None:
+        self.metrics.reloaded(last.outcome, is_degraded=bool(last.problems), live_at=last.live_at)
 
     def _rejected(self, source: str, rejected: RequestRejected, client_ip: str) -> None:
         self.metrics.rejected(source, rejected.reason)
@@ -205,24 +233,21 @@ class Service:
     def _unframed(self, refused: FramingError, client_ip: str) -> None:
         self._rejected("", RequestRejected("framing", refused.status, refused.detail), client_ip)
 
-    async def _reload(self) -> str:
-        # One after the other, whoever asks: the last one to begin is the last one to go live.
-        async with self._reloading:
-            version = (await self.rules.reload()).version
-        await self._route_unrouted()
-        return version
-
     def _warn(self) -> None:
         """Say at each start what an operator should know and cannot see."""
         if has_wal_reset_bug():
             self.log.warning("sqlite.wal_reset_bug", version=sqlite3.sqlite_version, next_step=_WAL_RESET_STEP)
         self.sources.warn()
 
-    async def _route_unrouted_quietly(self) -> None:
+    async def _catch_up(self) -> None:
+        """See to what waited for another configuration: lanes without a destination, events that nobody routed."""
         try:
+            await settle_lanes(
+                store=self.store, dispatcher=self.dispatcher, runner=self.live.current.runner, log=self.log
+            )
             await self._route_unrouted()
         except StoreError as error:
-            self.log.warning("unrouted.left", why=str(error), next_step="they are routed at the next reload")
+            self.log.warning("catch_up.left", why=str(error), next_step="it is done at the next reload")
 
     async def _route_unrouted(self) -> None:
         reader = self.store.reader()
@@ -233,7 +258,7 @@ class Service:
 
     def _replayer(self, reader: Any) -> Replayer:
         return Replayer(
-            rules=lambda: self.rules.current,
+            rules=lambda: self.live.current.rules,
             commit=self.commit,
             dispatcher=self.dispatcher,
             ids=self._ids,
@@ -249,29 +274,17 @@ class Service:
             await reader.close()
 
     async def _set_held(self, name: str, is_held: bool, reason: str) -> None:  # noqa: FBT001 - the API's shape
-        if name not in self.settings.destinations and name not in await self.store.held():
+        if name not in self.live.current.settings.destinations and name not in await self.store.held():
             raise KeyError(name)
         if is_held:
-            await self.dispatcher.hold(Lane(name), reason)
+            # An operator's hold must not begin as ours does, or it would be released by itself.
+            await self.dispatcher.hold(Lane(name), reason.removeprefix(MISSING))
         else:
             await self.dispatcher.release(Lane(name))
 
     def _listeners(self) -> list[tuple[str, int]]:
         """Where we listen ourselves: no action may dial that."""
         return [(one.host, one.port) for one in self.addresses if one.host is not None and one.port is not None]
-
-    def _policy(self, lane: Lane) -> LanePolicy:
-        return self._policies.get(lane, _IN_PLACE)
-
-    async def reload_quietly(self) -> None:
-        """Reload the rules as SIGHUP asks; what is wrong with them is in the log, and the old ones stay."""
-        try:
-            await self._reload()
-        except RulesError:
-            # What is wrong was logged where it was found; a traceback would bury it.
-            self.log.error("reload.refused", next_step="hookline check says all that is wrong")  # noqa: TRY400
-        except StoreError as error:
-            self.log.error("reload.failed", why=str(error), next_step="the old rules stay; try again")  # noqa: TRY400
 
     async def _write_rejections(self) -> None:
         while True:
@@ -284,21 +297,6 @@ class Service:
                 await self.commit.submit(change)
             except StoreError as error:
                 self.log.warning("rejections.not_written", source=change.source, count=change.count, why=str(error))
-
-    async def _prune(self) -> None:
-        kept = self.settings.retention
-        while True:
-            try:
-                removed = PRUNE_BATCH
-                while removed:
-                    # Small batches with a rest between: writes of events go on.
-                    await anyio.sleep(0.05)
-                    removed = await self.store.prune(
-                        events=kept.events, dedupe=kept.dedupe, dead=kept.dead, limit=PRUNE_BATCH
-                    )
-            except StoreError as error:
-                self.log.warning("prune.failed", why=str(error))
-            await anyio.sleep(PRUNE_EVERY.total_seconds())
 
 
 def _bound(address: Address, listening: socket.socket) -> Address:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from hookline.daemon.config.destinations import known_actions, read_destinations, read_sources
 from hookline.daemon.config.listen import public_clash, read_addresses, read_networks
@@ -69,11 +69,13 @@ def load_settings(
     environ: Mapping[str, str],
     actions: Collection[str] | None = None,
     offline: bool = False,
+    secrets: Secrets | None = None,
 ) -> Settings:
     """Read the configuration. Raises `ConfigError` with everything that is wrong.
 
     `actions`: the names there are; None looks for them (built in, plug-ins folder, packages).
     `offline`: secrets that are not set are warnings, and stay `${NAME}`.
+    `secrets`: where they are looked up, for who wants to know which files were read; None: as always.
     """
     file = str(path)
     try:
@@ -91,12 +93,13 @@ def load_settings(
         message = "the file is empty" if is_empty else "the configuration is a mapping: key: value"
         findings.problems.append(Problem(place=document.place, path="", message=message, hint="begin with version: 1"))
         raise ConfigError(_in_order(findings.problems), {file: text})
-    loading = _Loading(path.absolute(), environ, findings, offline=offline)
+    secrets = secrets or Secrets(environ, folder=path.absolute().parent)
+    loading = _Loading(path.absolute(), environ, findings, secrets, offline=offline)
     settings = loading.settings(document, actions)
     problems = _in_order(findings.problems)
     if findings.has_errors:
         raise ConfigError(problems, {file: text, **loading.texts})
-    return replace(settings, warnings=tuple(problems), text=text)
+    return replace(settings, warnings=tuple(problems), text=text, secret_files=frozenset(secrets.files))
 
 
 def _in_order(problems: Sequence[Problem]) -> list[Problem]:
@@ -114,19 +117,21 @@ def _in_order(problems: Sequence[Problem]) -> list[Problem]:
 class _Loading:
     """One reading of one configuration."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], findings: Findings, *, offline: bool) -> None:
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], findings: Findings, secrets: Secrets, *, offline: bool
+    ) -> None:
         self._path = path
         self._folder = path.parent
         self._environ = environ
         self._findings = findings
+        self._secrets = secrets
         self._offline = offline
         #: Of other files with mistakes, by name.
         self.texts: Mapping[str, str] = {}
 
     def settings(self, document: Entries, actions: Collection[str] | None) -> Settings:
         variables = self._variables(document)
-        secrets = Secrets(self._environ, folder=self._folder).with_variables(variables)
-        references = References(secrets, self._findings, is_offline=self._offline)
+        references = References(self._secrets.with_variables(variables), self._findings, is_offline=self._offline)
         top = Section(self._resolved(document, references), self._findings)
         self._check_version(top, document)
         top.has("vars")
@@ -149,6 +154,7 @@ class _Loading:
             plugins=plugins,
             # Both run actions in the parent for now: worker processes are not in this version yet.
             workers=top.integer("workers", 1, low=0, high=1),
+            reload=top.read("reload", _reload, "watch"),
             retention=self._retention(top.section("retention")),
             limits=self._limits(top.section("limits")),
             vars=variables,
@@ -276,6 +282,14 @@ def _token(text: str) -> str:
             "write one, or remove the key to have one made"
         )
     return text
+
+
+def _reload(text: str) -> Literal["watch", "signal"]:
+    if text == "watch":
+        return "watch"
+    if text == "signal":
+        return "signal"
+    raise ValueError(f'"{text[:80]}" is no way to reload: write watch, or signal for SIGHUP and the API alone')
 
 
 def _path(text: str) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from hookline.daemon.sources.port import SourceSettings
 from hookline.daemon.sources.types import BUILT_IN, SourceTypes
@@ -100,6 +100,8 @@ class Settings:
     #: The folder, if configured or present.
     plugins: Path | None
     workers: int
+    #: `watch`: a change on disk goes live by itself; `signal`: when SIGHUP or the API says so.
+    reload: Literal["watch", "signal"] = "watch"
     retention: Retention
     limits: Limits
     vars: Mapping[str, Json]
@@ -109,5 +111,7 @@ class Settings:
     source_types: SourceTypes = field(default=BUILT_IN, repr=False, compare=False)
     #: What is probably not meant, though it works.
     warnings: tuple[Problem, ...] = ()
+    #: Files that `${}` in it was looked up in, there or not.
+    secret_files: frozenset[Path] = field(default=frozenset(), repr=False, compare=False)
     #: The file's text, for excerpts and origins.
     text: str = field(default="", repr=False)

@@ -62,6 +62,7 @@ class _Show:
         yield self._line(0, "rules", rules[0] if len(rules) == 1 else rules, ("rules",))
         yield self._line(0, "plugins", str(settings.plugins) if settings.plugins else None, ("plugins",))
         yield self._line(0, "workers", settings.workers, ("workers",))
+        yield self._line(0, "reload", settings.reload, ("reload",))
         yield from self._bounds(settings)
         yield from self._mapping("vars", settings.vars)
         yield from self._sources(settings)

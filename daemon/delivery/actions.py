@@ -57,6 +57,8 @@ class Actions:
     by_name: Mapping[str, Action]
     #: What is wrong with plug-ins; those are not in `by_name`.
     problems: tuple[Problem, ...]
+    #: Hash of the files that plug-ins share; "" if there are none.
+    shared: str = ""
 
 
 class PluginLoadError(Exception):
@@ -69,22 +71,32 @@ class PluginLoadError(Exception):
         self.hint = hint
 
 
-def load_actions(folder: Path | None, *, reserved: Collection[str] = ()) -> Actions:
+def load_actions(folder: Path | None, *, reserved: Collection[str] = (), before: Actions | None = None) -> Actions:
     """Load every action. A broken plug-in becomes a problem and keeps nothing else from loading.
 
-    `reserved`: names that an action may not have, such as those of modifiers.
+    `reserved`: names that an action may not have, such as those of modifiers. `before`: plug-ins that are as they were
+    are taken from there and do not run again; what they hold in their module stays.
     """
     found: dict[str, Action] = {}
     problems: list[Problem] = []
     for name in BUILT_IN:
         module = importlib.import_module(f"hookline.plugins.{name}")
         found[name] = read_action(module, name, origin="built-in", digest=_digest(f"{name} {VERSION}".encode()))
+    shared = _shared_digest(folder)
+    if before is None or before.shared != shared:
+        _forget_shared()
+    known = before.by_name if before is not None and before.shared == shared else {}
     for path in _plugin_files(folder, problems):
         try:
             _check_name(path.stem, _NAME, found, reserved)
             text = _read_plugin(path)
+            digest = _digest(text + shared.encode())
+            same = known.get(path.stem)
+            if same is not None and same.facts.digest == digest and same.facts.origin == str(path):
+                found[path.stem] = same
+                continue
             module = _import_plugin(path, text)
-            found[path.stem] = read_action(module, path.stem, origin=str(path), digest=_digest(text))
+            found[path.stem] = read_action(module, path.stem, origin=str(path), digest=digest)
         except PluginLoadError as error:
             place = Place(str(path), error.line)
             problems.append(Problem(place=place, path=path.stem, message=str(error), hint=error.hint))
@@ -99,7 +111,7 @@ def load_actions(folder: Path | None, *, reserved: Collection[str] = ()) -> Acti
         except PluginLoadError as error:
             message = f"the action {point.name} of package {origin}: {error}"
             problems.append(Problem(place=None, path="plugins", message=message, hint=error.hint))
-    return Actions(by_name=MappingProxyType(found), problems=tuple(problems))
+    return Actions(by_name=MappingProxyType(found), problems=tuple(problems), shared=shared)
 
 
 def action_names(folder: Path | None) -> frozenset[str]:
@@ -149,6 +161,29 @@ def _plugin_files(folder: Path | None, problems: list[Problem]) -> list[Path]:
         message = f"cannot read the plug-ins folder {folder}: {error.strerror}"
         problems.append(Problem(place=None, path="plugins", message=message, hint="create it, or change plugins:"))
         return []
+
+
+def _shared_digest(folder: Path | None) -> str:
+    """Return the hash of what plug-ins of the folder can import from each other; "" if there is nothing."""
+    if folder is None:
+        return ""
+    texts = []
+    for path in sorted(folder.rglob("*.py")):
+        inside = path.relative_to(folder)
+        if (len(inside.parts) > 1 or path.name[0] == "_") and not any(part[0] == "." for part in inside.parts):
+            try:
+                texts.append(f"{inside} {_digest(path.read_bytes())}")
+            except OSError as error:
+                # Whoever imports it is told.
+                texts.append(f"{inside} {error.strerror}")
+    return _digest("\n".join(texts).encode()) if texts else ""
+
+
+def _forget_shared() -> None:
+    """Have shared files read anew by the next plug-in that imports them; who has imported them keeps what it has."""
+    for name in [name for name in sys.modules if name.startswith(f"{PLUGIN_PACKAGE}.")]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 def _check_name(name: str, pattern: re.Pattern[str], found: Mapping[str, Action], reserved: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from hookline.daemon.delivery.materials import Material, Materials, MissingMater
 from hookline.daemon.delivery.policy import DEFAULT_TIMEOUT, LanePolicy, Pace
 from hookline.daemon.delivery.recorder import Recorder
 from hookline.daemon.delivery.results import attempt_of, log_attempt, not_tried, record_of
-from hookline.daemon.delivery.retry import DEFAULT_RETRY, Decision, decide
+from hookline.daemon.delivery.retry import DEFAULT_RETRY, MISSING, Decision, decide
 from hookline.daemon.delivery.runner import Result, Runner
 from hookline.daemon.store.changes import DeliveryId, Lane, Outcome, Record, SetLane, State, Token
 from hookline.daemon.store.port import Claimed, StoreError
@@ -125,7 +125,8 @@ class Attempts:
     def hold(self, lane: Lane, reason: str) -> None:
         """Hold a lane, visibly; durable soon."""
         self._lanes.hold(lane)
-        self._means.log.warning("destination.held", lane=lane, reason=reason, next_step=f"hookline release {lane}")
+        goes_on = "goes on by itself when that is back" if reason.startswith(MISSING) else f"hookline release {lane}"
+        self._means.log.warning("destination.held", lane=lane, reason=reason, next_step=goes_on)
         self._group.create_task(self._note_held(SetLane(lane=lane, is_held=True, reason=reason)))
         self.give_back_ready(lane)
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from hookline.daemon.config.settings import Destination, Settings
 from hookline.daemon.delivery.actions import Action, Actions, load_actions
 from hookline.daemon.delivery.context import AttemptContext, BlockingContext, MaskingLog
+from hookline.daemon.delivery.dry_run import DRY_RUN_NOTE, dry_run_text, is_dry_run
 from hookline.daemon.delivery.masking import Mask, credentials_of, shown_options
 from hookline.daemon.delivery.options import OptionsError, PreparedOptions, prepare
 from hookline.daemon.delivery.outbound import Listeners, Outbound
@@ -27,7 +28,7 @@ from hookline.daemon.log import get_logger
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.changes import Outcome
 from hookline.plugins import Delivery, PermanentError, TransientError
-from hookline.rules import Problem, Step
+from hookline.rules import Event, Json, Modifiers, Problem, Step
 from hookline.rules.modifiers import MODIFIER_NAMES
 from hookline.rules.options import lay_over
 from hookline.rules.problem import dotted
@@ -45,8 +46,8 @@ MAX_THREADS = 40
 _MODIFIERS_AND_LIMITS = frozenset(MODIFIER_NAMES) | {"concurrency", "allow_networks"}
 
 
-class _UnrunnableError(Exception):
-    """The step's destination or action does not exist. Caught by `run`, `render` and `validate`."""
+class UnrunnableError(Exception):
+    """The step's destination or action does not exist. Caught by `run`, `render`, `validate`, previews."""
 
     def __init__(self, message: str, *, is_broken: bool = False) -> None:
         """`is_broken`: its plug-in is there, and could not be loaded."""
@@ -89,14 +90,25 @@ class LocalRunner:
         self._is_offline = is_offline
         self._outbound = Outbound(listeners=listeners)
         self._actions: Actions | None = None
+        #: Those of the runner that this one follows.
+        self._before: Actions | None = None
         self._prepared: dict[str, _Prepared] = {}
         self._threads = anyio.CapacityLimiter(MAX_THREADS)
         self._log = get_logger()
 
+    def for_settings(self, settings: Settings, secrets: Secrets) -> LocalRunner:
+        """Return a runner of another configuration: connections, threads and unchanged plug-ins are these.
+
+        Either may be used while the other is; close one of them.
+        """
+        other = LocalRunner(settings, secrets, is_offline=self._is_offline)
+        other._outbound, other._threads, other._before = self._outbound, self._threads, self._actions
+        return other
+
     async def inspect(self) -> Inspection:
         """Load the actions and say what there is. New files take over only if all of them are well."""
         loaded = await anyio.to_thread.run_sync(
-            lambda: load_actions(self._settings.plugins, reserved=_MODIFIERS_AND_LIMITS)
+            lambda: load_actions(self._settings.plugins, reserved=_MODIFIERS_AND_LIMITS, before=self._before)
         )
         if self._actions is None or not loaded.problems:
             self._actions = loaded
@@ -106,11 +118,15 @@ class LocalRunner:
 
     async def validate(self, steps: Sequence[Step]) -> Sequence[Problem]:
         """Check each step's options, laid over its destination's, and every destination's own."""
+        # In a thread: ten thousand steps take seconds, and events keep coming.
+        return await anyio.to_thread.run_sync(self._validate, steps)
+
+    def _validate(self, steps: Sequence[Step]) -> Sequence[Problem]:
         found: dict[Problem, None] = {}
         for step in steps:
             try:
-                action, destination = self._find(step)
-            except _UnrunnableError as error:
+                action, destination = self.find(step)
+            except UnrunnableError as error:
                 # Of a broken plug-in the mistake is the plug-in's, which is reported with its line.
                 severity: Literal["error", "warning"] = "warning" if error.is_broken else "error"
                 found[Problem(place=step.place, path=step.label, message=str(error), severity=severity)] = None
@@ -121,10 +137,12 @@ class LocalRunner:
         used = {step.destination for step in steps}
         for destination in self._settings.destinations.values():
             if destination.name not in used:
-                found.update(dict.fromkeys(self._check_unused(destination)))
+                lookup = StepLookup(self._lookup, _bare_step(destination))
+                found.update(dict.fromkeys(self._check_unused(destination, lookup)))
+                self._soften(found, lookup)
         return tuple(found)
 
-    def _check_unused(self, destination: Destination) -> list[Problem]:
+    def _check_unused(self, destination: Destination, lookup: StepLookup) -> list[Problem]:
         """Check what a destination says; what it leaves for rules to say may be missing."""
         action = self._registry.by_name.get(destination.action)
         if action is None:
@@ -137,7 +155,7 @@ class LocalRunner:
                 message=mistake.message,
                 hint=mistake.hint,
             )
-            for mistake in check_options(action, destination.options, self._lookup)
+            for mistake in check_options(action, destination.options, lookup)
             if mistake.path and mistake.message != "is missing"
         ]
 
@@ -150,7 +168,7 @@ class LocalRunner:
 
         try:
             prepared = self._prepare(step)
-        except _UnrunnableError as error:
+        except UnrunnableError as error:
             return ended(Outcome.TRANSIENT, str(error), is_unrunnable=True)
         except TemplateError as error:
             return ended(Outcome.PERMANENT, self._secrets.masked(str(error)))
@@ -159,9 +177,9 @@ class LocalRunner:
         except (TemplateError, OptionsError) as error:
             return ended(Outcome.PERMANENT, Mask(prepared.options.secrets)(str(error)))
         mask = prepared.mask(options)
-        if self._is_dry_run(step, prepared.destination):
-            note = f"dry run: would {prepared.action.name} {shown_options(options, mask)}"
-            return ended(Outcome.DELIVERED, note[:MAX_NOTE_CHARACTERS])
+        if is_dry_run(step, prepared.destination):
+            unsent = dry_run_text(prepared.action.name, shown_options(options, mask), MAX_ANSWER_CHARACTERS)
+            return ended(Outcome.DELIVERED, DRY_RUN_NOTE, answer=unsent)
         context = AttemptContext(
             delivery,
             outbound=self._outbound,
@@ -215,7 +233,7 @@ class LocalRunner:
         """Return what `run` would hand to the action, secrets masked. Raises `ValueError`."""
         try:
             prepared = self._prepare(step)
-        except _UnrunnableError as error:
+        except UnrunnableError as error:
             raise ValueError(str(error)) from error
         options = self._render(prepared, delivery, step)
         return shown_options(options, prepared.mask(options))
@@ -230,25 +248,30 @@ class LocalRunner:
             self._actions = load_actions(self._settings.plugins, reserved=_MODIFIERS_AND_LIMITS)
         return self._actions
 
-    def _find(self, step: Step) -> tuple[Action, Destination | None]:
+    def find(self, step: Step) -> tuple[Action, Destination | None]:
+        """Return the step's action, and its destination if it names one. Raises `UnrunnableError`."""
+        return self.look_up(step.destination, step.action)
+
+    def look_up(self, destination_name: str | None, action_name: str | None) -> tuple[Action, Destination | None]:
+        """Return the action that a destination uses, or that is named itself. Raises `UnrunnableError`."""
         destination = None
-        name = step.action or ""
-        if step.destination is not None:
-            destination = self._settings.destinations.get(step.destination)
+        name = action_name or ""
+        if destination_name is not None:
+            destination = self._settings.destinations.get(destination_name)
             if destination is None:
-                hint = suggest(step.destination, self._settings.destinations, what="destinations")
-                raise _UnrunnableError(f'no destination "{step.destination}"' + (f"; {hint}" if hint else ""))
+                hint = suggest(destination_name, self._settings.destinations, what="destinations")
+                raise UnrunnableError(f'no destination "{destination_name}"' + (f"; {hint}" if hint else ""))
             name = destination.action
         action = self._registry.by_name.get(name)
         if action is None:
             broken = next((problem for problem in self._registry.problems if problem.path == name), None)
             hint = str(broken) if broken else suggest(name, self._registry.by_name, what="actions")
-            raise _UnrunnableError(f'no action "{name}"' + (f"; {hint}" if hint else ""), is_broken=broken is not None)
+            raise UnrunnableError(f'no action "{name}"' + (f"; {hint}" if hint else ""), is_broken=broken is not None)
         return action, destination
 
     def _prepare(self, step: Step) -> _Prepared:
         """Return the step compiled; again if its destination, its action or a `${…}` has changed since."""
-        action, destination = self._find(step)
+        action, destination = self.find(step)
         kept = self._prepared.get(step.digest)
         if kept and kept.action is action and kept.destination is destination and kept.lookup.is_current():
             return kept
@@ -261,19 +284,7 @@ class LocalRunner:
         return prepared
 
     def _render(self, prepared: _Prepared, delivery: Delivery, step: Step) -> BaseModel:
-        variables = {
-            "event": delivery.event,
-            "payload": delivery.event.payload,
-            "vars": {**self._settings.vars, **step.vars},
-            "rule": step.rule_facts,
-        }
-        return prepared.options.fill_in(variables)
-
-    @staticmethod
-    def _is_dry_run(step: Step, destination: Destination | None) -> bool:
-        if step.modifiers.dry_run is not None:
-            return step.modifiers.dry_run
-        return bool(destination and destination.modifiers.dry_run)
+        return prepared.options.fill_in(template_variables(delivery.event, step, self._settings.vars))
 
     def _soften(self, found: dict[Problem, None], lookup: StepLookup) -> None:
         """Offline, what is wrong only because a secret is not set here is a warning."""
@@ -282,6 +293,23 @@ class LocalRunner:
         for problem in [problem for problem in found if any(name in problem.message for name in lookup.unset)]:
             del found[problem]
             found[replace(problem, severity="warning")] = None
+
+
+def template_variables(event: Event, step: Step, variables: Mapping[str, Json]) -> dict[str, Any]:
+    """Return what templates see; `variables` are the configuration's, under those that the rule named."""
+    return {
+        "event": event,
+        "payload": event.payload,
+        "vars": {**variables, **step.vars},
+        "rule": step.rule_facts,
+    }
+
+
+def _bare_step(destination: Destination) -> Step:
+    """Return a step that adds nothing to its destination."""
+    return Step(
+        rule="", rule_facts={}, destination=destination.name, action=None, options={}, modifiers=Modifiers(), vars={}
+    )
 
 
 def _timed_out(context: AttemptContext) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import assert_never
+from typing import Final, assert_never
 
 from hookline.daemon.delivery.runner import Result
 from hookline.daemon.store.changes import Outcome, State
@@ -25,6 +25,11 @@ DEFAULT_RETRY = RetryPolicy(
         timedelta(hours=24),
     )
 )
+
+
+#: How the reason begins for which a lane is held whose destination or action does not exist: it is released by itself
+#: when that is back.
+MISSING: Final = "missing: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,7 @@ def decide(result: Result, *, attempts_made: int, policy: RetryPolicy, chance: f
     """
     if result.is_unrunnable:
         reason = result.note or "its destination or action does not exist"
-        return Decision(state=State.PENDING, spends_attempt=False, hold=reason)
+        return Decision(state=State.PENDING, spends_attempt=False, hold=f"{MISSING}{reason}")
     if result.is_gone:
         reason = result.note if result.note.startswith("410") else f"410 {result.note or 'Gone'}"
         return Decision(state=State.DEAD, hold=reason)

@@ -46,7 +46,7 @@ class Result:
     status: int | None = None
     #: What the action returned, or the error's text.
     note: str = ""
-    #: A bounded piece of the answer.
+    #: A bounded piece of the answer; of a dry run, what would have been sent.
     answer: str = ""
     retry_after: timedelta | None = None
     #: True if the other side said 410 to an address that the operator wrote literally: hold the destination.

@@ -14,7 +14,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from quart import Quart, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from hookline.daemon.live_sources import LearnsNothingError
+from hookline.daemon.config.load import ConfigError
+from hookline.daemon.reload.live import ReloadFaultError
+from hookline.daemon.reload.live_sources import LearnsNothingError
 from hookline.daemon.replay import ReplayRequest, ReplayRequestError
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
 from hookline.daemon.store.port import StoreError
@@ -43,7 +45,7 @@ class Operations:
     status: Callable[[], Mapping[str, Any]]
     #: Whether it can take events now.
     is_ready: Callable[[], bool]
-    #: Reload the rules; returns the new version, raises `RulesError`.
+    #: Reload everything; returns the version of the rules, raises `ConfigError`, `RulesError`, `ReloadFaultError`.
     reload: Callable[[], Awaitable[str]]
     #: Make new deliveries; returns their ids, raises `ReplayRequestError`.
     replay: Callable[[ReplayRequest], Awaitable[list[str]]]
@@ -55,6 +57,8 @@ class Operations:
     await_secret: Callable[[str], None]
     #: Forget a source's learned secrets; returns how many there were, raises as `await_secret`.
     forget_secrets: Callable[[str], Awaitable[int]]
+    #: Why what runs is not what is on disk; empty if it is.
+    degraded: Callable[[], Sequence[str]] = tuple
 
 
 def public_application() -> Quart:
@@ -110,8 +114,11 @@ def _add_health(app: Quart, operations: Operations, registry: CollectorRegistry)
 
     @app.get("/readyz")
     async def readyz() -> tuple[Response, int]:
-        ready = operations.is_ready()
-        return jsonify(status="ready" if ready else "not ready"), 200 if ready else 503
+        if not operations.is_ready():
+            return jsonify(status="not ready"), 503
+        degraded = operations.degraded()
+        # Ready all the same: a mistake on disk must not take a daemon that works out of a load balancer.
+        return jsonify(status="ready", degraded=[*degraded]) if degraded else jsonify(status="ready"), 200
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -129,6 +136,10 @@ def _add_operations(app: Quart, operations: Operations) -> None:
             return jsonify(version=await operations.reload())
         except RulesError as error:
             raise ProblemError(422, "The rules on disk are bad; the old ones stay", str(error)) from error
+        except ConfigError as error:
+            raise ProblemError(422, "The configuration on disk is bad; the old one stays", str(error)) from error
+        except ReloadFaultError as error:
+            raise ProblemError(500, "The reload failed by a fault of Hookline; nothing changed", str(error)) from error
 
     @app.post("/api/v1/replay")
     async def replay() -> Response:

@@ -105,17 +105,21 @@ class Receiver:
         self._clock = clock
         self._monotonic = monotonic
         self._log = log
+        self.adopt(settings)
+        #: How much of bodies is held at this moment.
+        self._in_flight = 0
+        # What is waited for, by whom. The loop keeps only weak references to tasks: without these an intake that is one
+        # could vanish half done.
+        self._intakes: dict[asyncio.Future[tuple[Accepted, ...]], asyncio.Future[None]] = {}
+
+    def adopt(self, settings: ReceiverSettings) -> None:
+        """Go by other settings from now on; bodies that are being received may see them too."""
         self._limits = settings.limits
         self._public_url = settings.public_url.rstrip("/") if settings.public_url else None
         self._client_address = ClientAddress(settings.trusted_proxies)
         self._body_seconds = settings.limits.body_timeout.total_seconds()
         self._store_seconds = settings.store_timeout.total_seconds()
         self._prepare_seconds = settings.prepare_timeout.total_seconds()
-        #: How much of bodies is held at this moment.
-        self._in_flight = 0
-        # What is waited for, by whom. The loop keeps only weak references to tasks: without these an intake that is one
-        # could vanish half done.
-        self._intakes: dict[asyncio.Future[tuple[Accepted, ...]], asyncio.Future[None]] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI request."""

@@ -58,8 +58,8 @@ class Listener:
 
     socket: socket.socket
     app: Any
-    #: How many connections may be open at one time.
-    connections: int = 1000
+    #: How many connections may be open at one time; what is called is asked for each.
+    connections: int | Callable[[], int] = 1000
     #: True: the service manager holds the socket as well, and its queue is the next process's.
     is_inherited: bool = False
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -240,9 +240,11 @@ class _Acceptor:
                 self._log.warning("cannot accept a connection; is LimitNOFILE too low?", cause=error.strerror)
                 self._pause()
                 return False
-            if len(self.connections) >= self._listener.connections:
+            most = self._listener.connections
+            limit = most if isinstance(most, int) else most()
+            if len(self.connections) >= limit:
                 traffic.refused += 1
-                self._log.warning("too many connections; new ones are closed", limit=self._listener.connections)
+                self._log.warning("too many connections; new ones are closed", limit=limit)
                 _turn_away(sock)
                 continue
             self._start(sock, address)

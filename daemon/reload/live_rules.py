@@ -1,19 +1,19 @@
-"""The rule set that is live: built whole, checked whole, kept in the store, then swapped in by one reference."""
+"""Rules from disk, checked whole; and rules as they were, from the store."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
+from structlog.typing import FilteringBoundLogger
 
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.delivery.actions import action_names
 from hookline.daemon.delivery.runner import Inspection, Runner
 from hookline.daemon.rule_files import read_rule_texts
 from hookline.daemon.secrets import Secrets
-from hookline.daemon.store.port import Reader, Store
+from hookline.daemon.store.port import Reader
 from hookline.daemon.version import VERSION
 from hookline.rules import Problem, RulesError, RuleSet, World, load_rules
 from hookline.rules.interpolation import Lookup
@@ -55,15 +55,21 @@ async def check_rules(
     inspection = await runner.inspect()
     if inspection.problems and not is_start:
         raise RulesError(inspection.problems)
-    texts = read_rule_texts(settings.rules, relative_to=settings.path.parent)
-    # In a thread: ten thousand rules take seconds, and the old ones go on matching meanwhile.
     world = world_of(settings, secrets, inspection, is_offline=is_offline)
-    rules = await anyio.to_thread.run_sync(load_rules, texts, world)
+    # In a thread: ten thousand rules take seconds, and the old ones go on matching meanwhile.
+    rules = await anyio.to_thread.run_sync(_read, settings, world)
     problems = await runner.validate(rules.steps)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise RulesError([*rules.warnings, *problems])
     return Checked(rules=rules, warnings=(*inspection.problems, *rules.warnings, *problems))
+
+
+def _read(settings: Settings, world: World) -> RuleSet:
+    rules = load_rules(read_rule_texts(settings.rules, relative_to=settings.path.parent), world)
+    # Asked for here, where nobody waits for it: it is kept with the rules.
+    _ = rules.texts
+    return rules
 
 
 async def stored_rules(reader: Reader, version: str, lookup: Lookup) -> RuleSet:
@@ -86,80 +92,14 @@ async def stored_rules(reader: Reader, version: str, lookup: Lookup) -> RuleSet:
     return RuleSet.from_manifest(manifest, texts.__getitem__, lookup=lookup)
 
 
-class LiveRules:
-    """The rule set that events are matched against now."""
-
-    def __init__(self, *, settings: Settings, secrets: Secrets, runner: Runner, store: Store, log: Any) -> None:
-        """Nothing is live until `start` returns."""
-        self._settings = settings
-        self._secrets = secrets
-        self._runner = runner
-        self._store = store
-        self._log = log
-        self._current: RuleSet | None = None
-        #: Why the rules on disk are not the ones that run, or which plug-ins are broken; empty if all is well.
-        self.problems: tuple[Problem, ...] = ()
-
-    @property
-    def current(self) -> RuleSet:
-        """The live rule set."""
-        assert self._current is not None, "start comes first"  # noqa: S101
-        return self._current
-
-    async def start(self) -> None:
-        """Go live with the rules on disk, or, if they are bad, with the last good ones, degraded and loud.
-
-        Raises `RulesError` if the rules on disk are bad and none have been good before.
-        """
-        try:
-            checked = await check_rules(self._settings, self._secrets, self._runner, is_start=True)
-            await self._go_live(checked.rules)
-            self.problems = tuple(problem for problem in checked.warnings if problem.severity == "error")
-            for problem in self.problems:
-                self._log.error(
-                    "plugin.broken", problem=str(problem), next_step="its deliveries are held until it is mended"
-                )
-        except RulesError as error:
-            last_good = await self._last_good()
-            if last_good is None:
-                raise
-            self.problems = error.problems
-            self._current = last_good
-            for problem in error.problems:
-                self._log.error("rules.rejected", problem=str(problem))
-            self._log.error(
-                "rules.degraded", running=last_good.version, next_step="mend the rules, then: hookline check"
-            )
-
-    async def reload(self) -> RuleSet:
-        """Go live with the rules on disk. Raises `RulesError` and changes nothing if they are bad."""
-        try:
-            checked = await check_rules(self._settings, self._secrets, self._runner)
-        except RulesError as error:
-            self.problems = error.problems
-            self._log.error("rules.rejected", problems=len(error.problems), first=str(error.problems[0]))
-            raise
-        await self._go_live(checked.rules)
-        return checked.rules
-
-    async def _go_live(self, rules: RuleSet) -> None:
-        # Kept before the swap: an event refers to its rule set and steps from its first moment.
-        await self._store.keep(rules.texts)
-        await self._store.keep_rules(rules.version)
-        self._current = rules
-        self.problems = ()
-        self._log.info("rules.live", version=rules.version, rules=len(rules.rules))
-
-    async def _last_good(self) -> RuleSet | None:
-        reader = self._store.reader()
-        try:
-            version = await reader.last_good_rules()
-            if version is None:
-                return None
-            return await stored_rules(reader, version, self._secrets.with_variables(self._settings.vars))
-        except (LookupError, RulesError) as error:
-            # Nothing to fall back on: what is wrong with the rules on disk is what the operator must read.
-            self._log.warning("rules.last_good_unusable", version=version, why=str(error))
-            return None
-        finally:
-            await reader.close()
+async def last_good_rules(reader: Reader, lookup: Lookup, log: FilteringBoundLogger) -> RuleSet | None:
+    """Return the rule set that went live last; None if there is none, or this Hookline cannot read it."""
+    version = await reader.last_good_rules()
+    if version is None:
+        return None
+    try:
+        return await stored_rules(reader, version, lookup)
+    except (LookupError, RulesError) as error:
+        # Nothing to fall back on: what is wrong with the rules on disk is what the operator must read.
+        log.warning("rules.last_good_unusable", version=version, why=str(error))
+        return None
