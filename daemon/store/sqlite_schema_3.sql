@@ -17,4 +17,6 @@ INSERT INTO rule_hours (rule, hour, events, last_id)
 SELECT m.value, e.received_at / 3600000000, count(DISTINCT e.id), max(e.id)
 FROM events AS e, json_each(e.matched) AS m GROUP BY 1, 2;
 
-INSERT INTO rules_counted (since) SELECT received_at FROM events ORDER BY id LIMIT 1;
+-- Not the first id's: within a millisecond ids are in no order.
+INSERT INTO rules_counted (since)
+SELECT since FROM (SELECT min(received_at) AS since FROM events) WHERE since IS NOT NULL;
