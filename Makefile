@@ -18,7 +18,7 @@ help: ## list what there is
 	@touch $@
 
 test: .venv/installed ## all tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --dist loadfile
 
 demo: .venv/installed ## start the daemon on examples/quickstart, send it real samples, show what arrived
 	@$(BIN)/hookline demo

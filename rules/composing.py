@@ -22,6 +22,8 @@ MAX_DEPTH: Final = 32
 #: Reading ends after so many mistakes: nobody reads more.
 MAX_PROBLEMS: Final = 100
 
+_LONGEST_SHOWN: Final = 100
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # A `#` after a blank begins a comment; without a blank behind it, it was probably meant to be text.
@@ -211,7 +213,8 @@ class _Composer:
         try:
             return Scalar(core_value(text), place, path, text)
         except NumberError as error:
-            self.problem(place, path, str(error), f"quote it: {quoted(text)}")
+            hint = f"quote it: {quoted(text)}" if len(text) <= _LONGEST_SHOWN else "put it in quotes"
+            self.problem(place, path, str(error), hint)
             return Scalar(text, place, path, text)
 
     def _check_cut(self, event: yaml.ScalarEvent, start: Place, path: _Path) -> None:
@@ -242,7 +245,8 @@ class _Composer:
     def syntax_error(self, error: yaml.MarkedYAMLError) -> None:
         mistake = explain_syntax_error(error, self._lines)
         # `{{ x }} y` is an odd key and then a syntax error: one mistake, one message.
-        if any(known.place and known.place.line == mistake.line for known in self._findings.problems[self._first :]):
+        known = [problem for problem in self._findings.problems[self._first :] if problem.severity == "error"]
+        if any(problem.place and problem.place.line == mistake.line for problem in known):
             return
         place = Place(self._file, mistake.line, mistake.column, mistake.length)
         self.problem(place, (), mistake.message, mistake.hint)

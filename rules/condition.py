@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from hookline.rules.asking import Accepts, Ask, Comparison, ask_all, ask_any, ask_not, ask_test
 from hookline.rules.event import Json
-from hookline.rules.subject import Look, Subject
+from hookline.rules.problem import Place
+from hookline.rules.subject import Look
 from hookline.rules.values import Conversion
 
 
@@ -40,7 +42,11 @@ class Check:
     #: As people read it: `gte 1000`.
     text: str
     #: Whether a value passes. Total: never raises.
-    accepts: Callable[[Json, Subject], bool] = field(compare=False, repr=False)
+    accepts: Accepts = field(compare=False, repr=False)
+    #: Of `matches` and `glob`, the regular expressions any of which will do, as RE2 reads them.
+    patterns: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    #: What `accepts` does, where it is no more than that.
+    comparison: Comparison | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +74,13 @@ class Test:
     every: Condition | None
     #: As people read it: `$.data.total gte 1000 and lt 100000`.
     text: str
-    #: Whether `present` and `where` are all there is to ask, of the values as they are: most tests.
-    is_plain: bool = field(init=False, compare=False, repr=False)
+    #: Where it stands.
+    place: Place | None = field(default=None, compare=False, repr=False, kw_only=True)
+    #: Whether it holds.
+    ask: Ask = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        asks_more = self.exists is not None or self.every is not None or self.convert is not None
-        is_plain = not (asks_more or self.count or self.absent)
-        object.__setattr__(self, "is_plain", is_plain)
+        object.__setattr__(self, "ask", ask_test(self))
 
     @property
     def height(self) -> int:
@@ -92,12 +98,15 @@ class All:
     """Every one holds; true if there are none."""
 
     tests: tuple[Condition, ...]
+    #: Where it stands.
+    place: Place | None = field(default=None, compare=False, repr=False, kw_only=True)
+    ask: Ask = field(init=False, compare=False, repr=False)
     #: As `Test.height`; kept, so that measuring named conditions that name each other stays cheap.
     height: int = field(init=False, compare=False, repr=False)
     size: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _measure(self, self.tests)
+        _settle(self, self.tests, ask_all([test.ask for test in self.tests]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +114,14 @@ class Any:
     """At least one holds; false if there are none."""
 
     tests: tuple[Condition, ...]
+    #: Where it stands.
+    place: Place | None = field(default=None, compare=False, repr=False, kw_only=True)
+    ask: Ask = field(init=False, compare=False, repr=False)
     height: int = field(init=False, compare=False, repr=False)
     size: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _measure(self, self.tests)
+        _settle(self, self.tests, ask_any([test.ask for test in self.tests]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +129,14 @@ class Not:
     """It does not hold."""
 
     test: Condition
+    #: Where it stands.
+    place: Place | None = field(default=None, compare=False, repr=False, kw_only=True)
+    ask: Ask = field(init=False, compare=False, repr=False)
     height: int = field(init=False, compare=False, repr=False)
     size: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _measure(self, (self.test,))
+        _settle(self, (self.test,), ask_not(self.test.ask))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +145,41 @@ class Named:
 
     name: str
     condition: Condition
+    #: Where it stands.
+    place: Place | None = field(default=None, compare=False, repr=False, kw_only=True)
+    ask: Ask = field(init=False, compare=False, repr=False)
     height: int = field(init=False, compare=False, repr=False)
     size: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _measure(self, (self.condition,))
+        _settle(self, (self.condition,), self.condition.ask)
 
 
 Condition: TypeAlias = "Test | All | Any | Not | Named"
 
 
-def _measure(condition: All | Any | Not | Named, inner: Iterable[Condition]) -> None:
-    parts = tuple(inner)
-    object.__setattr__(condition, "height", 1 + max((part.height for part in parts), default=0))
-    object.__setattr__(condition, "size", 1 + sum(part.size for part in parts))
+def _settle(condition: All | Any | Not | Named, parts: Iterable[Condition], ask: Ask) -> None:
+    height, size = 0, 0
+    for part in parts:
+        height = max(height, part.height)
+        size += part.size
+    object.__setattr__(condition, "ask", ask)
+    object.__setattr__(condition, "height", height + 1)
+    object.__setattr__(condition, "size", size + 1)
+
+
+def looks_deep(condition: Condition) -> bool:
+    """Tell whether a path with `..` stands anywhere in it."""
+    match condition:
+        case Test(where=where, every=every):
+            checks = (*condition.count, *condition.absent, *condition.present)
+            others = [each.look for check in checks for each in check.operands if isinstance(each, Reference)]
+            inner = [each for each in (where, every) if each is not None]
+            return any(look.is_deep for look in (condition.look, *others)) or any(map(looks_deep, inner))
+        case Not(test=part) | Named(condition=part):
+            return looks_deep(part)
+        case All(tests=tests) | Any(tests=tests):
+            return any(map(looks_deep, tests))
 
 
 #: Holds for every event: what a rule without `when` asks.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from hookline.rules.condition import Check, Constant, Test
 from hookline.rules.event import Json
 from hookline.rules.path_progress import kind
+from hookline.rules.problem import Place
 from hookline.rules.subject import Subject
 from hookline.rules.values import equal, is_number, to_number, to_text
 
@@ -27,14 +28,46 @@ class Explained:
     #: Why it does not hold: `1250.5 is less`; "" if it holds, or the children say it.
     why: str = ""
     children: tuple[Explained, ...] = ()
+    #: Where it stands in its file.
+    place: Place | None = None
+    #: Of a test, what it looks at: `$.data.total`; "" for the others.
+    path: str = ""
+    #: Of a test, each operator with what it expects, as people read it: `("gte", "1000")`.
+    expected: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def decides(self) -> bool:
+        """Whether it does not hold, and no part of it says why."""
+        return not self.holds and all(child.holds for child in self.children)
+
+    def masked(self, names: Mapping[str, str]) -> Explained:
+        """Return it with each value that nobody may see replaced by its name."""
+
+        def mask(text: str) -> str:
+            for value, name in names.items():
+                text = text.replace(value, name)
+            return text
+
+        return replace(
+            self,
+            text=mask(self.text),
+            seen=mask(self.seen),
+            why=mask(self.why),
+            children=tuple(child.masked(names) for child in self.children),
+            expected=tuple((operator, mask(text)) for operator, text in self.expected),
+        )
 
     def to_json(self) -> dict[str, Json]:
-        """Return it as JSON: `text holds seen why children`."""
+        """Return it as JSON: `text holds path expected seen why file line children`."""
         return {
             "text": self.text,
             "holds": self.holds,
+            "path": self.path,
+            "expected": dict(self.expected),
             "seen": self.seen,
             "why": self.why,
+            "file": self.place.file if self.place else None,
+            "line": self.place.line if self.place else None,
             "children": [child.to_json() for child in self.children],
         }
 
@@ -45,7 +78,37 @@ def explain_test(test: Test, subject: Subject, *, holds: bool, children: tuple[E
     seen = ", ".join(show(value) for value in values[:_MAX_VALUES])
     if len(values) > _MAX_VALUES:
         seen += f", … {len(values)} values"
-    return Explained(test.text, holds, seen, "" if holds else _why(test, subject, values), children)
+    return Explained(
+        test.text,
+        holds,
+        seen,
+        "" if holds else _why(test, subject, values),
+        children,
+        place=test.place,
+        path=test.look.text,
+        expected=_expected(test),
+    )
+
+
+def near_miss(test: Test, subject: Subject) -> str:
+    """Name the mistake in a rule that would explain why a test does not hold: a type, a case, an array; "" if none."""
+    for value in subject.values(test.look)[:_MAX_VALUES] if test.conversion is None else ():
+        check = next((check for check in test.present if not check.accepts(value, subject)), None)
+        if check is not None and value is not None:
+            found = _array_hint(test, check, subject, value) or _near_miss(
+                check, subject, value, _expected_values(check, subject)
+            )
+            if found:
+                return found
+    return ""
+
+
+def _expected(test: Test) -> tuple[tuple[str, str], ...]:
+    checks = [(check.operator, check.text.removeprefix(check.operator).strip()) for check in test.present + test.absent]
+    counts = [("count", " and ".join(check.text for check in test.count))] if test.count else []
+    exists = [] if test.exists is None else [("exists", "true" if test.exists else "false")]
+    reading = [("as", test.conversion)] if test.conversion else []
+    return (*reading, *checks, *counts, *exists)
 
 
 def _why(test: Test, subject: Subject, values: list[Json]) -> str:  # noqa: PLR0911 - a sentence for each cause
@@ -111,11 +174,7 @@ def _is_about_arrays(check: Check) -> bool:
 
 
 def _why_not(check: Check, subject: Subject, value: Json, test: Test) -> str:
-    expected = [
-        constant
-        for operand in check.operands
-        for constant in ([operand.value] if isinstance(operand, Constant) else subject.values(operand.look))
-    ]
+    expected = _expected_values(check, subject)
     if check.operands and not expected:
         return _nothing_to_compare(check, subject)
     near = _near_miss(check, subject, value, expected) if test.conversion is None else ""
@@ -126,6 +185,14 @@ def _why_not(check: Check, subject: Subject, value: Json, test: Test) -> str:
     places = [operand.look for operand in check.operands if not isinstance(operand, Constant)]
     there = "; ".join(f"{look.text} is {', '.join(map(show, subject.values(look)[:3]))}" for look in places[:3])
     return f"{miss}; {there}" if there else miss
+
+
+def _expected_values(check: Check, subject: Subject) -> list[Json]:
+    return [
+        constant
+        for operand in check.operands
+        for constant in ([operand.value] if isinstance(operand, Constant) else subject.values(operand.look))
+    ]
 
 
 def _nothing_to_compare(check: Check, subject: Subject) -> str:
@@ -190,10 +257,10 @@ _PHRASES: dict[str, _Phrase] = {
 }
 
 
-def show(value: Json) -> str:
+def show(value: Json, *, most: int = _MAX_SEEN) -> str:
     """Write a value as JSON for people: bounded, and without characters that could forge a line of output."""
-    text = "".join(_pieces(value, 2))
-    return text if len(text) <= _MAX_SEEN else f"{text[: _MAX_SEEN - 1]}…"
+    text = quoted(value, most=most) if isinstance(value, str) else "".join(_pieces(value, 2))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _pieces(value: Json, depth: int) -> list[str]:
@@ -217,14 +284,15 @@ def _pieces(value: Json, depth: int) -> list[str]:
             return [to_text(value) or ("null" if value is None else "a very long number")]
 
 
-def quoted(text: str) -> str:
+def quoted(text: str, *, most: int = _MAX_SEEN) -> str:
     """Write text in quotes, bounded; what cannot be printed is written as an escape."""
-    cut = text[:_MAX_SEEN]
-    body = "".join(_escaped(character) for character in cut)
-    return f'"{body}"' if len(text) <= _MAX_SEEN else f'"{body}…"'
+    body = text[:most]
+    # Most texts need no escapes, and of a thousand rules each shows some.
+    if not body.isprintable() or '"' in body or "\\" in body:
+        body = "".join(f"\\{one}" if one in '"\\' else unforged(one) for one in body)
+    return f'"{body}"' if len(text) <= most else f'"{body}…"'
 
 
-def _escaped(character: str) -> str:
-    if character in ('"', "\\"):
-        return f"\\{character}"
-    return character if character.isprintable() else ascii(character)[1:-1]
+def unforged(text: str) -> str:
+    """Write what cannot be printed, and could forge a line of output, as escapes."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

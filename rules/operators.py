@@ -2,82 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from hookline.rules.asking import Accepts, Comparison
 from hookline.rules.condition import Check, Constant, Operand
 from hookline.rules.event import Json
+from hookline.rules.others import Others
 from hookline.rules.subject import Subject
-from hookline.rules.values import JSON_TYPES, ORDERS, IpNetwork, compile_glob, compile_pattern, equal, in_network
+from hookline.rules.values import (
+    COMPARISONS,
+    JSON_TYPES,
+    NUMBERS,
+    ORDERS,
+    IpNetwork,
+    compile_glob,
+    compile_pattern,
+    equal,
+    glob_pattern,
+    in_network,
+    is_number,
+)
 from hookline.rules.windows import Window, from_microseconds, microseconds
 
-Accepts = Callable[[Json, Subject], bool]
 Convert = Callable[[Json], Json]
 
+_TEXT = frozenset({str})
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def _values(operand: Operand, subject: Subject, convert: Convert | None) -> Sequence[Json]:
-    """Return what an operand stands for now: constants were converted at load, values of the event are here."""
-    if isinstance(operand, Constant):
-        return (operand.value,)
-    found = subject.values(operand.look)
-    if convert is None:
-        return found
-    # None is what a conversion returns for what it cannot read: such a value compares with nothing.
-    return [read for read in map(convert, found) if read is not None]
-
-
-def _any_of(operands: tuple[Operand, ...], relation: Callable[[Json, Json], bool], convert: Convert | None) -> Accepts:
-    """Return whether a value stands in `relation` to any of the operands."""
-    if len(operands) == 1 and isinstance(operands[0], Constant):
-        constant = operands[0].value
-        return lambda value, _: relation(value, constant)
-    if all(isinstance(operand, Constant) for operand in operands):
-        constants = tuple(operand.value for operand in operands if isinstance(operand, Constant))
-        return lambda value, _: any(relation(value, constant) for constant in constants)
-    return lambda value, subject: any(
-        relation(value, other) for operand in operands for other in _values(operand, subject, convert)
-    )
+def _constants(operands: tuple[Operand, ...]) -> list[Json] | None:
+    """Return what operands stand for; None if one of them is a place in the event."""
+    constants = [operand.value for operand in operands if isinstance(operand, Constant)]
+    return constants if len(constants) == len(operands) else None
 
 
 def equality(operator: str, operands: tuple[Operand, ...], text: str, convert: Convert | None) -> Check:
     """Make `eq`, `in`, and what `ne` and `not_in` deny. A path under `in` stands for its values and their elements."""
-    if operator in ("eq", "ne"):
-        return Check(operator, operands, text, _any_of(operands, equal, convert))
-    if all(isinstance(operand, Constant) for operand in operands):
-        return Check(operator, operands, text, _among(operands))
+    match operator, operands:
+        case (("eq" | "ne"), (Constant(value=constant),)):
+            comparison = _comparison("eq", constant)
+            if comparison is not None:
+                return _compared(operator, operands, text, comparison)
+            return Check(operator, operands, text, _equal_to(constant))
+    constants = _constants(operands)
+    if constants is not None:
+        return Check(operator, operands, text, _among(constants))
+    others = Others(operands, convert, is_opened=operator in ("in", "not_in"))
+    return Check(operator, operands, text, lambda value, subject: others.of(subject).hold(value))
 
-    def accepts(value: Json, subject: Subject) -> bool:
-        return any(equal(value, other) for operand in operands for other in _opened(operand, subject, convert))
 
-    return Check(operator, operands, text, accepts)
+def _equal_to(constant: Json) -> Accepts:
+    """Return `equal` with one side known."""
+    if constant is None or isinstance(constant, bool):
+        return lambda value, _: value is constant
+    return lambda value, _: equal(value, constant)
 
 
-def _among(operands: tuple[Operand, ...]) -> Accepts:
-    # Text is looked up by its hash, so that a list of thousands costs no more than one of two.
-    constants = [operand.value for operand in operands if isinstance(operand, Constant)]
-    texts = frozenset(constant for constant in constants if isinstance(constant, str))
-    others = tuple(constant for constant in constants if not isinstance(constant, str))
-    return lambda value, _: (
-        value in texts if isinstance(value, str) else any(equal(value, constant) for constant in others)
+def _comparison(operator: str, constant: Json) -> Comparison | None:
+    """Return equality or order as a plain comparison; None for constants that it is more than that for."""
+    relation = COMPARISONS[operator]
+    if isinstance(constant, str):
+        return Comparison(_TEXT, relation, constant)
+    # `true` is none of them, though Python holds `True == 1`.
+    if isinstance(constant, int | float) and is_number(constant):
+        return Comparison(NUMBERS, relation, constant)
+    return None
+
+
+def _compared(operator: str, operands: tuple[Operand, ...], text: str, comparison: Comparison) -> Check:
+    kinds, relation, constant = comparison.kinds, comparison.relation, comparison.constant
+    return Check(
+        operator,
+        operands,
+        text,
+        lambda value, _: type(value) in kinds and relation(value, constant),
+        comparison=comparison,
     )
 
 
-def _opened(operand: Operand, subject: Subject, convert: Convert | None) -> Iterator[Json]:
-    if isinstance(operand, Constant):
-        yield operand.value
-        return
-    for value in subject.values(operand.look):
-        for each in (value, *value) if isinstance(value, list) else (value,):
-            read = each if convert is None else convert(each)
-            if read is not None or convert is None:
-                yield read
+def _among(constants: Sequence[Json]) -> Accepts:
+    # Looked up by their hash, so that a list of thousands costs no more than one of two.
+    texts = frozenset(constant for constant in constants if isinstance(constant, str))
+    numbers = frozenset(constant for constant in constants if is_number(constant))
+    others = tuple(constant for constant in constants if not isinstance(constant, str) and not is_number(constant))
+
+    def accepts(value: Json, _: Subject) -> bool:
+        if isinstance(value, str):
+            return value in texts
+        if type(value) is int or type(value) is float:
+            return value in numbers
+        return any(equal(value, constant) for constant in others)
+
+    return accepts
 
 
 def order(operator: str, operands: tuple[Operand, ...], text: str, convert: Convert | None) -> Check:
     """Make `gt gte lt lte`."""
-    return Check(operator, operands, text, _any_of(operands, ORDERS[operator], convert))
+    match operands:
+        case (Constant(value=constant),):
+            comparison = _comparison(operator, constant)
+            if comparison is not None:
+                return _compared(operator, operands, text, comparison)
+    return Check(operator, operands, text, _ordered(operator, operands, convert))
+
+
+def _ordered(operator: str, operands: tuple[Operand, ...], convert: Convert | None) -> Accepts:
+    """Return whether a value stands so to one of the operands; that is, to their least or greatest."""
+    relation = ORDERS[operator]
+    others = Others(operands, convert)
+    if operator in ("gt", "gte"):
+        return lambda value, subject: relation(value, others.of(subject).least(value))
+    return lambda value, subject: relation(value, others.of(subject).greatest(value))
 
 
 def _contains(value: Json, part: Json) -> bool:
@@ -95,16 +131,36 @@ _TEXT_RELATIONS: dict[str, Callable[[Json, Json], bool]] = {
 
 def part(operator: str, operands: tuple[Operand, ...], text: str, convert: Convert | None) -> Check:
     """Make `contains` (a text in a text, or an element in an array), `starts_with` and `ends_with`."""
-    return Check(operator, operands, text, _any_of(operands, _TEXT_RELATIONS[operator], convert))
+    constants = _constants(operands)
+    if constants is None:
+        others = Others(operands, convert)
+        return Check(operator, operands, text, lambda value, subject: others.of(subject).are_part(operator, value))
+    relation = _TEXT_RELATIONS[operator]
+    if len(constants) == 1:
+        constant = constants[0]
+        return Check(operator, operands, text, lambda value, _: relation(value, constant))
+    return Check(operator, operands, text, lambda value, _: any(relation(value, each) for each in constants))
 
 
 def pattern(operator: str, patterns: Sequence[str], text: str) -> Check:
     """Make `matches` and `glob`. Raises `PatternError`."""
-    compile_one = compile_pattern if operator == "matches" else compile_glob
-    searches = tuple(compile_one(each) for each in patterns)
+    is_glob = operator == "glob"
+    searches = tuple(map(compile_glob if is_glob else compile_pattern, patterns))
+    written = tuple(map(glob_pattern, patterns)) if is_glob else tuple(patterns)
+    if len(searches) == 1:
+        return Check(operator, (), text, _matching(written[0], searches[0]), written)
     return Check(
-        operator, (), text, lambda value, _: isinstance(value, str) and any(search(value) for search in searches)
+        operator,
+        (),
+        text,
+        lambda value, _: isinstance(value, str) and any(search(value) for search in searches),
+        written,
     )
+
+
+def _matching(pattern: str, search: Callable[[str], bool]) -> Accepts:
+    # To search again for what was found already costs more than all else that a rule asks.
+    return lambda value, subject: isinstance(value, str) and ((pattern, value) in subject.matched or search(value))
 
 
 def json_type(names: Sequence[str], text: str) -> Check:
@@ -128,7 +184,7 @@ def moment(operator: str, operand: Operand | timedelta, text: str, read: Convert
             return earlier(read(value), microseconds(subject.event.received_at) + offset)
 
         return Check(operator, (), text, accepts)
-    compare = _any_of((operand,), earlier, read)
+    compare = _ordered("lt" if operator == "before" else "gt", (operand,), read)
     return Check(operator, (operand,), text, lambda value, subject: compare(read(value), subject))
 
 

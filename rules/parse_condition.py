@@ -62,7 +62,7 @@ class _Names(Mapping[str, Condition]):
     def __init__(self, nodes: Mapping[str, Node], scope: Scope) -> None:
         self._nodes = nodes
         self._outer = scope.named
-        self._scope = replace(scope, named=self)
+        self._around = scope
         self._read: dict[str, Condition] = {}
         self._open: list[str] = []
 
@@ -74,15 +74,16 @@ class _Names(Mapping[str, Condition]):
         node = self._nodes[name]
         if name in self._open:
             circle = " -> ".join([*self._open[self._open.index(name) :], name])
-            self._scope.findings.error(node, f"the condition names itself: {circle}")
+            self._around.findings.error(node, f"the condition names itself: {circle}")
             return ALWAYS
         if len(self._open) >= MAX_DEPTH:
-            self._scope.findings.error(node, f"more than {MAX_DEPTH} conditions name each other in a row")
+            self._around.findings.error(node, f"more than {MAX_DEPTH} conditions name each other in a row")
             return ALWAYS
         if name in _GROUPS:
-            self._scope.findings.error(node, f'a condition cannot be called "{name}"', "that word has a meaning")
+            self._around.findings.error(node, f'a condition cannot be called "{name}"', "that word has a meaning")
         self._open.append(name)
-        condition = parse_when(node, self._scope)
+        # Made anew: kept, it would refer back to this, and neither would be freed before the collector comes by.
+        condition = parse_when(node, replace(self._around, named=self))
         self._open.pop()
         self._read[name] = condition
         return condition
@@ -121,10 +122,10 @@ def _when(node: Node, scope: Scope, depth: int) -> Condition:
 
 
 def _entry(parent: Entries, key: str, scope: Scope, depth: int) -> Condition:
-    node = parent.entries[key]
+    node, place = parent.entries[key], parent.keys[key]
     if key in ("all", "any"):
         tests = _members(node, key, scope, depth)
-        return All(tests) if key == "all" else Any(tests)
+        return All(tests, place=place) if key == "all" else Any(tests, place=place)
     if key == "not":
         if isinstance(node, Entries) and len(node.entries) > 1:
             message = "several keys under not: do not say whether all or any of them is denied"
@@ -133,14 +134,14 @@ def _entry(parent: Entries, key: str, scope: Scope, depth: int) -> Condition:
             )
             return ALWAYS
         tests = _members(node, key, scope, depth)
-        return Not(tests[0] if len(tests) == 1 else Any(tests))
+        return Not(tests[0] if len(tests) == 1 else Any(tests), place=place)
     try:
         look = look_at(key)
     except PathError as error:
         hint = f"write all: [{shown(key)}]" if key in scope.named else error.hint
         scope.findings.error_at_key(parent, key, error.message, hint)
         return ALWAYS
-    inner = TestReader(scope.findings, look, lambda inner: _when(inner, scope, depth + 1))
+    inner = TestReader(scope.findings, look, lambda inner: _when(inner, scope, depth + 1), place)
     return inner.read(node)
 
 
@@ -157,7 +158,7 @@ def _member(node: Node, scope: Scope, depth: int) -> Condition:
         return _when(node, scope, depth + 1)
     name = node.value
     if name in scope.named:
-        return Named(name, scope.named[name])
+        return Named(name, scope.named[name], place=node.place)
     hint = did_you_mean(name, scope.named)
     if hint is None:
         hint = f"write {{{shown(name)}: ...}}" if name.startswith("$") else "declare it under conditions:"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import get_args
 
-from hookline.rules.condition import Check, Condition, Constant, Test
+from hookline.rules.condition import Check, Condition, Constant, Test, looks_deep
 from hookline.rules.document import Entries, Findings, Items, Node, Scalar
 from hookline.rules.parse_operand import OPERATORS, OperandReader
 from hookline.rules.path_cursor import shown
+from hookline.rules.problem import Place
 from hookline.rules.subject import Look, look_at
 from hookline.rules.suggestion import did_you_mean
 from hookline.rules.values import CONVERSIONS, Conversion
@@ -57,11 +58,12 @@ class TestReader:
 
     __test__ = False  # its name is not pytest's business
 
-    def __init__(self, findings: Findings, look: Look, read_when: Callable[[Node], Condition]) -> None:
-        """`read_when` reads the conditions under `where` and `every`."""
+    def __init__(self, findings: Findings, look: Look, read_when: Callable[[Node], Condition], place: Place) -> None:
+        """`read_when` reads the conditions under `where` and `every`; `place` is the key's."""
         self._findings = findings
         self._look = look
         self._read_when = read_when
+        self._place = place
 
     def read(self, node: Node) -> Test:
         """Read a bare value (`eq`), a list (`in`) or a mapping of operators. Mistakes go to the findings."""
@@ -125,6 +127,7 @@ class TestReader:
             where=where,
             every=every,
             text=f"{self._look.text}{reading} {' and '.join(parts)}",
+            place=self._place,
         )
 
     def _is_operator(self, node: Entries, key: str, conversion: Conversion | None) -> bool:
@@ -190,8 +193,13 @@ class TestReader:
             return None
         if inner.entries and all(name in _NAMES for name in inner.entries):
             # Operators alone are asked of the value itself: `every: {gt: 1}` is short for `every: {$: {gt: 1}}`.
-            return TestReader(self._findings, look_at("$"), self._read_when).read(inner)
-        return self._read_when(inner)
+            return TestReader(self._findings, look_at("$"), self._read_when, node.keys[key]).read(inner)
+        condition = self._read_when(inner)
+        if self._look.is_deep and looks_deep(condition):
+            # Each value would be looked through once for every level above it, and a sender chooses the levels.
+            hint = f"name the steps of one of them: {self._look.text}, or the path under {key}:"
+            self._findings.error(inner, f"{key}: holds a path with .. under another with ..", hint)
+        return condition
 
 
 #: What a count is compared as: a number, with which text has no place.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,6 +11,8 @@ from hookline.rules.path_filter import read_filter
 
 MAX_PATH_CHARACTERS = 512
 MAX_PATH_SEGMENTS = 32
+#: In how many ways a path may reach one value, through selectors that stand side by side in brackets.
+MAX_PATH_WAYS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,9 @@ def read_path(text: str) -> tuple[Segment, ...]:
     if sum(segment.is_descendant for segment in segments) > 1:
         # Each `..` multiplies the work by the number of nodes: two are enough to stall on a hostile body.
         cursor.refuse("only one .. is read in a path", "name the steps between, or look closer with where:")
+    if math.prod(len(segment.selectors) for segment in segments) > MAX_PATH_WAYS:
+        # `[*,*]` twice selects each value four times, and ten times a thousand times.
+        cursor.refuse("its brackets multiply", f"at most {MAX_PATH_WAYS} ways lead through a path: take some away")
     return tuple(segments)
 
 

@@ -33,13 +33,13 @@ class Problem:
     message: str
     #: The next step: a suggestion or the line as it should be.
     hint: str | None = None
-    #: A warning does not keep a rule set from going live.
-    severity: Literal["error", "warning"] = "error"
+    #: A warning does not keep a rule set from going live; a note is worth a look, and may be wrong.
+    severity: Literal["error", "warning", "note"] = "error"
 
     def __str__(self) -> str:
         parts = [str(self.place)] if self.place else []
-        if self.severity == "warning":
-            parts.append("warning")
+        if self.severity != "error":
+            parts.append(self.severity)
         if self.path:
             parts.append(self.path)
         text = ": ".join([*parts, self.message])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from hookline.rules.event import Event, Json
 from hookline.rules.path import Path, PathError, compile_path
@@ -20,14 +21,19 @@ _NAMED_FIELDS = ("header.NAME", "query.NAME")
 class Subject:
     """An event, of which each path is evaluated once at most."""
 
-    __slots__ = ("_found", "document", "event")
+    __slots__ = ("compared", "document", "event", "found", "matched")
 
     def __init__(self, event: Event) -> None:
         """Ask of the event; paths begin at its payload."""
         self.event = event
         #: Where paths begin.
         self.document: Json = event.payload
-        self._found: dict[str, list[Json]] = {}
+        #: What was looked up, by the text of the `Look`.
+        self.found: dict[str, list[Json]] = {}
+        #: What was made ready to be compared with, by whoever made it.
+        self.compared: dict[Hashable, Any] = {}
+        #: Patterns, each with a text that is known to match it; of others nothing is known.
+        self.matched: set[tuple[str, str]] = set()
 
     def inside(self, value: Json) -> Subject:
         """Return a subject whose paths begin at `value`; its fields stay the event's."""
@@ -37,9 +43,9 @@ class Subject:
 
     def values(self, look: Look) -> list[Json]:
         """Return what is there, in document order; empty if nothing is. Never raises."""
-        found = self._found.get(look.text)
+        found = self.found.get(look.text)
         if found is None:
-            found = self._found[look.text] = look.read(self)
+            found = self.found[look.text] = look.read(self)
         return found
 
 
@@ -55,6 +61,11 @@ class Look:
     is_text: bool
     #: How it is read; asked once for each subject.
     read: Callable[[Subject], list[Json]] = field(compare=False, repr=False)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is a path with `..`, which looks at every value below."""
+        return self.path is not None and any(segment.is_descendant for segment in self.path.segments)
 
     def missing(self, subject: Subject) -> str:
         """Say why nothing is there."""

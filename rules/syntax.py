@@ -188,6 +188,9 @@ def _unexpected_colon(row: int, column: int, lines: Sequence[str]) -> Mistake:
     if start < column and line[:start].strip():
         text = _without_comment(line[start:])
         return _unquoted((row, start), line, text, 'a text with ": " inside must be in quotes')
+    if column >= _LONGEST_LINE - 1:
+        # YAML 1.2.2, 7.4: an implicit key has 1,024 characters at most. The line was cut before that.
+        return Mistake(row + 1, _indent(line) + 1, 1, "a key this long is not read", "make it shorter")
     above = next((number for number in range(row - 1, -1, -1) if lines[number].strip()), None)
     if above is not None:
         key = lines[above].strip()

@@ -53,12 +53,12 @@ def equal(left: Json, right: Json) -> bool:  # noqa: PLR0911 - each kind of valu
 
 
 #: The exact types of JSON's numbers: `bool` is derived from `int`, and is none of them.
-_NUMBERS = frozenset({int, float})
+NUMBERS: frozenset[type] = frozenset({int, float})
 
 
 def is_number(value: Json) -> bool:
     """Tell whether it is a number; `true` is not."""
-    return type(value) in _NUMBERS
+    return type(value) in NUMBERS
 
 
 #: Orders two numbers or two texts; false for everything else.
@@ -69,17 +69,20 @@ def _ordering(compare: Callable[[Any, Any], bool]) -> Order:
     def order(left: Json, right: Json) -> bool:
         if isinstance(left, str):
             return isinstance(right, str) and compare(left, right)
-        return type(left) in _NUMBERS and type(right) in _NUMBERS and compare(left, right)
+        return type(left) in NUMBERS and type(right) in NUMBERS and compare(left, right)
 
     return order
 
 
-ORDERS: dict[str, Order] = {
-    "gt": _ordering(operator.gt),
-    "gte": _ordering(operator.ge),
-    "lt": _ordering(operator.lt),
-    "lte": _ordering(operator.le),
+#: What compares two values of one kind.
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
 }
+ORDERS: dict[str, Order] = {name: _ordering(COMPARISONS[name]) for name in ("gt", "gte", "lt", "lte")}
 
 
 def to_number(value: Json) -> int | float | None:
@@ -155,13 +158,21 @@ class PatternError(ValueError):
         self.hint = hint
 
 
-def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """Return a search for a regular expression, in time linear to the text. Raises `PatternError`."""
+def pattern_options() -> Any:
+    """Return how RE2 reads every pattern of ours."""
     options = re2.Options()
     options.log_errors = False  # or it writes to standard error
     options.never_capture = True
+    return options
+
+
+_OPTIONS = pattern_options()
+
+
+def compile_pattern(pattern: str) -> Callable[[str], bool]:
+    """Return a search for a regular expression, in time linear to the text. Raises `PatternError`."""
     try:
-        search = re2.compile(pattern.encode(), options).search
+        search = re2.compile(pattern.encode(), _OPTIONS).search
     except UnicodeEncodeError as error:
         raise PatternError("the pattern holds half of a surrogate pair, which is no character", None) from error
     except re2.error as error:
@@ -202,9 +213,14 @@ def compile_glob(glob: str) -> Callable[[str], bool]:
         front = glob[:-1]
         return lambda text: text.startswith(front)
     # RE2, for Python's own would take quadratic time and more on text made for it.
+    return compile_pattern(glob_pattern(glob))
+
+
+def glob_pattern(glob: str) -> str:
+    """Write a glob as a regular expression."""
     marks = {"*": ".*", "?": "."}
     body = "".join(marks.get(character) or re.escape(character) for character in glob)
-    return compile_pattern(rf"(?s)\A{body}\z")
+    return rf"(?s)\A{body}\z"
 
 
 def parse_network(text: str) -> IpNetwork:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.bench.matching import bench_matching
 from tests.bench.signatures import bench_signatures
 
 HERE = Path(__file__).parent
@@ -277,13 +278,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--quick", action="store_true", help="one short run of each")
-    parser.add_argument("--only", choices=["signatures", "receiving", "way", "memory"])
+    parser.add_argument("--only", choices=["signatures", "matching", "receiving", "way", "memory"])
     said = parser.parse_args()
     if said.quick:
         said.runs, said.seconds, said.events = 1, 2, 10_000
     print(f"{platform_line()}; medians of {said.runs}")
     if said.only in {None, "signatures"}:
         bench_signatures(said.runs)
+    if said.only in {None, "matching"}:
+        bench_matching(said.runs)
     if said.only in {None, "receiving"}:
         bench_receiving(said.runs, said.seconds)
     if said.only in {None, "way"}:

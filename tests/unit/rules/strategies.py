@@ -56,6 +56,8 @@ PATHS = st.sampled_from(
         "$[?@.a == 1]", "$.a[?@.b]", "$..[?@.a != 'x' && @.b > 0]", "$[?@.a == $.b]", "$[0, 'a']",
     ]
 )  # fmt: skip
+# One path with `..` may not stand under another.
+_SHALLOW_PATHS = PATHS.filter(lambda path: ".." not in path)
 FIELDS = st.sampled_from(
     ["type", "source", "tenant", "subject", "sender_id", "client_ip", "header.a", "header.X-B", "query.B"]
 )
@@ -153,8 +155,11 @@ def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.fixed_dictionaries({"all": _members(inner)}),
         st.fixed_dictionaries({"any": _members(inner)}),
         st.fixed_dictionaries({"not": st.lists(inner, min_size=1, max_size=2)}),
-        st.dictionaries(PATHS, st.fixed_dictionaries({"where": inner}), min_size=1, max_size=1),
-        st.dictionaries(PATHS, st.fixed_dictionaries({"every": inner | _some(_OF_NUMBERS)}), min_size=1, max_size=1),
+        st.dictionaries(_SHALLOW_PATHS, st.fixed_dictionaries({"where": inner}), min_size=1, max_size=1),
+        st.dictionaries(
+            _SHALLOW_PATHS, st.fixed_dictionaries({"every": inner | _some(_OF_NUMBERS)}), min_size=1, max_size=1
+        ),
+        st.fixed_dictionaries({"$..a": st.fixed_dictionaries({"where": _some(_OF_NUMBERS)})}),
     )
 
 

@@ -134,7 +134,12 @@ def test_why_a_test_does_not_hold(when: Json, why: str) -> None:
 
 def test_what_held_shows_what_was_seen() -> None:
     assert explained({"$.data.currency": ["USD", "EUR"]}) == Explained(
-        "$.data.currency in [USD, EUR]", holds=True, seen='"USD"'
+        "$.data.currency in [USD, EUR]",
+        holds=True,
+        seen='"USD"',
+        place=Place("r", 1),
+        path="$.data.currency",
+        expected=(("in", "[USD, EUR]"),),
     )
     assert explained({"$.data.lines[*].quantity": {"gt": 5}}).seen == "12, 1"
     assert explained({"$[*]": {"exists": True}}, list(range(9))).seen == "0, 1, 2, … 9 values"
@@ -170,15 +175,54 @@ def test_where_and_every_show_the_values_that_they_were_asked_of() -> None:
 
 
 def test_explained_is_plain_json() -> None:
+    at = {"file": "r", "line": 1}
     assert explained({"not": {"$.data.status": "paid"}}).to_json() == {
         "text": "not",
         "holds": False,
+        "path": "",
+        "expected": {},
         "seen": "",
         "why": "",
+        **at,
         "children": [
-            {"text": '$.data.status eq "paid"', "holds": True, "seen": '"paid"', "why": "", "children": []},
+            {
+                "text": '$.data.status eq "paid"',
+                "holds": True,
+                "path": "$.data.status",
+                "expected": {"eq": '"paid"'},
+                "seen": '"paid"',
+                "why": "",
+                **at,
+                "children": [],
+            },
         ],
     }
+
+
+def test_what_a_test_expects_is_told_by_operator() -> None:
+    answer = explained(
+        {"$.data.count": {"as": "number", "gt": 1, "ne": 5, "count": {"gt": 0, "lt": 3}, "exists": True}}
+    )
+    expected = {"as": "number", "gt": "1", "ne": "5", "count": "gt 0 and lt 3", "exists": "true"}
+    assert dict(answer.expected) == expected
+
+
+def test_what_nobody_may_see_is_masked_in_all_parts() -> None:
+    answer = explained(
+        {"any": [{"$.data.status": "sesame"}, {"$.data.number": "sesame"}]}, {"data": {"status": "sesame2"}}
+    )
+    masked = answer.masked({"sesame": "${TOKEN}"})
+    assert "sesame" in str(answer)
+    assert "sesame" not in str(masked)
+    assert masked.children[0].expected == (("eq", '"${TOKEN}"'),)
+    assert masked.children[0].place == answer.children[0].place
+
+
+def test_a_no_decides_where_no_part_of_it_says_why() -> None:
+    answer = explained({"any": [{"$.data.status": "open"}, {"not": {"$.data.currency": "USD"}}]})
+    assert not answer.decides
+    assert [child.decides for child in answer.children] == [True, True]
+    assert not explained({"$.data.status": "paid"}).decides
 
 
 @pytest.mark.parametrize(

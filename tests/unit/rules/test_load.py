@@ -262,7 +262,7 @@ def test_a_type_that_its_source_never_sends_is_a_warning() -> None:
     assert warnings("rules:\n  - {name: a, from: agiled, on: deal.udpated, do: erp}") == [
         'a.yaml:2:33: warning: agiled never sends "deal.udpated"; did you mean "deal.updated"?'
     ]
-    assert warnings("defaults: {from: agiled, on: ['offer.*']}\nrules: [{name: a, do: erp}, {name: b, do: erp}]") == [
+    assert warnings("defaults: {from: agiled, on: ['offer.*']}\nrules: [{name: a, do: erp}, {name: b, do: mail}]") == [
         'a.yaml:1:31: warning: agiled never sends "offer.*"'
     ]
 

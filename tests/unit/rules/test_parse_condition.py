@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hookline.rules.condition import All, Any, Condition, Constant, Named, Not, Reference, Test
@@ -335,3 +337,35 @@ def test_names_cannot_build_what_may_not_be_written() -> None:
     found = named(doubling)[1]
     assert found
     assert all("tests with all that it names" in problem or "deep" in problem for problem in found)
+
+
+def test_conditions_know_where_they_stand() -> None:
+    text = """\
+$.a: 1
+all:
+  - live
+  - not: {$.b: 2}
+any:
+  - $.c[*]:
+      where: {$.d: 1}
+  - $.e:
+      every: {gt: 1}
+"""
+    condition = parse_when(node(text), Scope(Findings(), {"live": LIVE}))
+    assert isinstance(condition, All)
+    test, both, either = condition.tests
+    assert isinstance(both, All)
+    assert isinstance(either, Any)
+    named, denied = both.tests
+    assert isinstance(denied, Not)
+    where, every = either.tests
+    assert isinstance(where, Test)
+    assert isinstance(every, Test)
+    found = [test, both, named, denied, denied.test, either, where, where.where, every, every.every]
+    places = [one.place for one in found if one is not None]
+    assert [(place.line, place.column) for place in places if place] == [
+        (1, 1), (2, 1), (3, 5), (4, 5), (4, 11), (5, 1), (6, 5), (7, 15), (8, 5), (9, 7)
+    ]  # fmt: skip
+    # The same test elsewhere is the same test.
+    assert isinstance(where.where, Test)
+    assert where.where == replace(where.where, place=None)
