@@ -53,6 +53,11 @@ _ABSENT: Final = {
 }
 
 
+_EXPRESSION: Final = re.compile(r"(\{\{[^{}]*\}\})")
+# What begins a tag, or would begin one together with the brace behind it.
+_TAG: Final = re.compile(r"\{[{%#]|\{\Z")
+
+
 @dataclass(frozen=True, slots=True)
 class TemplateMistake:
     """One thing wrong in a template, whatever the event."""
@@ -172,6 +177,26 @@ def _member(node: nodes.Node) -> str | None:
 @lru_cache(maxsize=4096)
 def _nodes_of(text: str) -> tuple[nodes.Node, ...] | TemplateMistake:
     """Return all nodes of a template in the order in which they are written, or why it is none."""
+    found: list[nodes.Node] = []
+    # Templates differ, and the expressions in them are mostly the same: Jinja takes half a millisecond to read one.
+    for number, piece in enumerate(_pieces_of(text)):
+        read = _walk(piece) if number % 2 else (nodes.TemplateData(piece, lineno=1),)
+        if isinstance(read, TemplateMistake):
+            return _walk(text)
+        found += read
+    return tuple(found) or _walk(text)
+
+
+def _pieces_of(text: str) -> list[str]:
+    """Split a template of one line into text, expression, text, …; empty if it has to be read as a whole."""
+    if "\n" in text or "\r" in text or len(text) > MAX_TEMPLATE_CHARACTERS:
+        return []
+    pieces = _EXPRESSION.split(text)
+    return [] if len(pieces) == 1 or any(_TAG.search(literal) for literal in pieces[::2]) else pieces
+
+
+@lru_cache(maxsize=4096)
+def _walk(text: str) -> tuple[nodes.Node, ...] | TemplateMistake:
     tree = parse_template(text)
     if isinstance(tree, TemplateMistake):
         return tree

@@ -274,7 +274,7 @@ def test_groups_and_names(when: Any, expected: bool) -> None:
         ({"$.total": {"gt": "$.items[*]"}}, True),
         ({"$.fee": {"gt": "$.steps[*]"}}, True),
         ({"$.fee": {"lt": "$.steps[*]"}}, True),
-        ({"$.fee": {"gte": "$.texts[*]"}}, False),
+        ({"$.fee": {"gte": "$.texts[*]"}}, True),
         ({"$.text": {"lt": "$.texts[*]"}}, True),
         ({"$.fee": {"in": "$.items"}}, True),
         ({"$.fee": {"in": "$.items[*]"}}, True),

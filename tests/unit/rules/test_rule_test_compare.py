@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hookline.rules import Json, Place
@@ -112,6 +112,7 @@ def test_many_deliveries_are_paired() -> None:
 SENT = st.lists(st.dictionaries(st.sampled_from("xy"), st.integers(0, 1)), max_size=3)
 
 
+@settings(deadline=None)
 @given(SENT, SENT)
 def test_as_many_as_can_be_are_paired(expected: list[dict[str, Json]], got: list[dict[str, Json]]) -> None:
     def met(order: tuple[dict[str, Json] | None, ...]) -> int:
