@@ -265,6 +265,8 @@ UNSEEN_RULES = {
     "path_regex_filter": "the grammar of paths",
     "path_script": "the grammar of paths",
     "path_three_descendants": "the grammar of paths",
+    "path_brackets_multiply": "the grammar of paths",
+    "descendants_within_descendants": "the grammar of paths",
     "path_union_of_names": "the grammar of paths",
     "regex_lookbehind": "what RE2 takes",
     "regex_possessive": "what RE2 takes",
