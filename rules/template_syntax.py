@@ -53,7 +53,8 @@ _ABSENT: Final = {
 }
 
 
-_EXPRESSION: Final = re.compile(r"(\{\{[^{}]*\}\})")
+# Not with a sign that takes blanks away beside it: what it means for its neighbours only the whole says.
+_EXPRESSION: Final = re.compile(r"(\{\{(?![-+])[^{}]*(?<![-+])\}\})")
 # What begins a tag, or would begin one together with the brace behind it.
 _TAG: Final = re.compile(r"\{[{%#]|\{\Z")
 
