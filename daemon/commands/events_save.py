@@ -14,7 +14,6 @@ import click
 from hookline.daemon.commands.opening import again, reading
 from hookline.daemon.commands.output import EXIT_FINDINGS, EXIT_USAGE, fail, print_problems
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.actions import action_names
 from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.log import printable
 from hookline.daemon.regular_file import read_regular
@@ -26,11 +25,11 @@ from hookline.daemon.rehearsal.saved_test import lines_of_test, with_test
 from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.rule_files import MAX_FILE_BYTES
 from hookline.daemon.rule_tests.coverage import Coverage
+from hookline.daemon.rule_tests.names import names_of
 from hookline.daemon.rule_tests.run import RuleTests
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.port import StoredEvent
 from hookline.rules import EventId, RulesError, RuleSet
-from hookline.rules.rule_test import TestNames
 
 _TESTS = "saved.test.yaml"
 _SAMPLES = "samples"
@@ -132,11 +131,7 @@ class _Paths:
 
 def _run(settings: Settings, rules: RuleSet, previewer: Previewer, paths: _Paths) -> None:
     """Run the test that was written, as `hookline test` would."""
-    names = TestNames(
-        sources=frozenset(settings.sources),
-        steps=frozenset(settings.destinations) | action_names(settings.plugins),
-        rules=frozenset(rule.name for rule in rules.rules),
-    )
+    names = names_of(settings, rules)
     tests = RuleTests(settings, rules, previewer, only_rule=None, coverage=Coverage(rules, has_conditions=False))
     ran = tests.run_file(paths.tests, names)
     if ran.problems:

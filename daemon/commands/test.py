@@ -22,7 +22,6 @@ from hookline.daemon.commands.output import (
     styled,
 )
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.actions import action_names
 from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.log import printable
 from hookline.daemon.rehearsal.preview import Previewer
@@ -30,13 +29,13 @@ from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.rule_files import is_rule_test_file, rule_test_files
 from hookline.daemon.rule_tests.coverage import Coverage
 from hookline.daemon.rule_tests.junit import junit_xml
+from hookline.daemon.rule_tests.names import names_of
 from hookline.daemon.rule_tests.report import coverage_lines, coverage_sentence, result_lines
 from hookline.daemon.rule_tests.result import FileResult, Result
 from hookline.daemon.rule_tests.run import RuleTests
 from hookline.daemon.rule_tests.update import update_file
 from hookline.daemon.secrets import Secrets
 from hookline.rules import RulesError, RuleSet
-from hookline.rules.rule_test import TestNames
 from hookline.rules.suggestion import suggest
 
 _MARKS = {
@@ -143,7 +142,7 @@ def _run(
     settings: Settings, loaded: _Loaded, files: Sequence[Path], wanted: _Wanted
 ) -> tuple[list[FileResult], Coverage]:
     rules = loaded.rules
-    names = _names(settings, rules)
+    names = names_of(settings, rules)
     if wanted.only_rule is not None and wanted.only_rule not in names.rules:
         hint = suggest(wanted.only_rule, names.rules, what="rules")
         fail(f'No rule "{wanted.only_rule}"{f"; {hint}" if hint else ""}', EXIT_USAGE)
@@ -151,14 +150,6 @@ def _run(
     tests = RuleTests(settings, rules, loaded.previewer, only_rule=wanted.only_rule, coverage=seen)
     results = [tests.run_file(path, names) for path in files]
     return [_updated(file) for file in results] if wanted.is_update else results, seen
-
-
-def _names(settings: Settings, rules: RuleSet) -> TestNames:
-    return TestNames(
-        sources=frozenset(settings.sources),
-        steps=frozenset(settings.destinations) | action_names(settings.plugins),
-        rules=frozenset(rule.name for rule in rules.rules),
-    )
 
 
 def _updated(file: FileResult) -> FileResult:

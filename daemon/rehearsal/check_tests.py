@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.actions import action_names
 from hookline.daemon.regular_file import read_regular
 from hookline.daemon.rule_files import MAX_FILE_BYTES, rule_test_files, shown_name
+from hookline.daemon.rule_tests.names import names_of
 from hookline.rules import Place, Problem, RuleSet
 from hookline.rules.document import Findings
-from hookline.rules.rule_test import RuleTest, TestNames
+from hookline.rules.rule_test import RuleTest
 from hookline.rules.rule_test_reader import read_tests
 
 
@@ -29,11 +29,7 @@ class ReadTests:
 
 def read_test_files(settings: Settings, rules: RuleSet) -> ReadTests:
     """Read every file of rule tests; what is wrong is among the problems."""
-    names = TestNames(
-        sources=frozenset(settings.sources),
-        steps=frozenset(settings.destinations) | action_names(settings.plugins),
-        rules=frozenset(rule.name for rule in rules.rules),
-    )
+    names = names_of(settings, rules)
     findings = Findings()
     tests: list[tuple[RuleTest, Path]] = []
     texts: dict[str, str] = {}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import partial
 from typing import Final
 
+from hookline.daemon.sources.build import packaged_source
 from hookline.daemon.sources.declaration import Declaration, read_declaration
 from hookline.daemon.sources.declared import DeclaredSource
 from hookline.daemon.sources.options import Options
 from hookline.daemon.sources.port import OptionProblem, Source, SourceSettings
 from hookline.daemon.sources.source_type import SourceType
-from hookline.daemon.sources.types import SourceCodeError, guarded
 
 #: More events in one body are not read.
 MOST_EVENTS: Final = 100_000
@@ -25,18 +24,7 @@ def unverified_source(settings: SourceSettings, kind: SourceType) -> DeclaredSou
     Raises `ValueError`, with a message for people, where reading takes an option that is wrong or not set here.
     """
     if kind.code is not None:
-        make = partial(
-            kind.code.build,
-            settings,
-            batch_limit=MOST_EVENTS,
-            dedupe_window=_WHATEVER,
-            outside=None,
-            learned=None,
-        )
-        try:
-            return guarded(make)
-        except SourceCodeError as error:
-            raise ValueError(f"sources.{settings.name}: {kind.origin} could not build it: {error}") from error
+        return packaged_source(settings, kind, batch_limit=MOST_EVENTS, dedupe_window=_WHATEVER)
     problems: list[OptionProblem] = []
     declaration = _unverified(settings, kind, problems)
     if declaration is None:

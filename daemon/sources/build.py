@@ -13,7 +13,7 @@ from hookline.daemon.sources.declared import DeclaredSource
 from hookline.daemon.sources.options import Options
 from hookline.daemon.sources.port import LearnedSecrets, OptionProblem, Outside, Source, SourceSettings
 from hookline.daemon.sources.public_url import parse_public_url
-from hookline.daemon.sources.source_type import COMMON_OPTIONS
+from hookline.daemon.sources.source_type import COMMON_OPTIONS, SourceType
 from hookline.daemon.sources.types import BUILT_IN, SourceCodeError, SourceTypes, guarded
 from hookline.daemon.sources.verification import VERIFY_KEYS
 from hookline.rules.suggestion import suggest
@@ -75,6 +75,22 @@ def build_source(  # noqa: PLR0913 - what a source is made of, each once
             outside=outside,
             learned=learned,
         )
+    return packaged_source(
+        settings, kind, batch_limit=batch_limit, dedupe_window=dedupe_window, outside=outside, learned=learned
+    )
+
+
+def packaged_source(  # noqa: PLR0913 - as above
+    settings: SourceSettings,
+    kind: SourceType,
+    *,
+    batch_limit: int,
+    dedupe_window: timedelta,
+    outside: Outside | None = None,
+    learned: LearnedSecrets | None = None,
+) -> Source:
+    """As `build_source`, of a type that a package brings. Raises `ValueError` naming it if its code fails."""
+    assert kind.code is not None, "declared types have no code"  # noqa: S101
     build = partial(
         kind.code.build,
         settings,

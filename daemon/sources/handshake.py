@@ -13,6 +13,7 @@ from hookline.daemon.log import get_logger
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
 from hookline.daemon.sources.fields import Field, as_text
 from hookline.daemon.sources.handshake_declaration import Condition, Handshake, HandshakeAnswer, Visit, read_handshakes
+from hookline.daemon.sources.headers import content_type_of, once
 from hookline.daemon.sources.places import Facts
 from hookline.daemon.sources.port import IncomingRequest, LearnedSecrets, Outside, Reply, RequestRejected
 from hookline.rules import Json
@@ -86,7 +87,7 @@ class _Body:
         if not self._is_read:
             self._is_read = True
             try:
-                self._document = read_body(self._request.body, _first(self._request.headers, "content-type"))
+                self._document = read_body(self._request.body, content_type_of(self._request))
             except UnreadableBodyError:
                 # It is no handshake then. As an event it will be `unreadable`, with what is wrong with it.
                 self._document = None
@@ -99,8 +100,8 @@ def _facts(handshake: Handshake, request: IncomingRequest, body: _Body) -> Facts
         payload=None,
         envelope=None,
         pointer=None,
-        headers=_once(request.headers, handshake.headers),
-        query=_once(request.query, handshake.query) if request.query else {},
+        headers=once(request.headers, handshake.headers),
+        query=once(request.query, handshake.query),
     )
     inner = [one for one in handshake.conditions if one.is_in_body]
     if not all(_holds(one, outer) for one in handshake.conditions if not one.is_in_body):
@@ -178,17 +179,3 @@ def _reply(answer: HandshakeAnswer, facts: Facts) -> Reply:
         raise RequestRejected("handshake", 400, f"more than {MAX_REFLECTED:,} characters to give back")
     headers["content-type"] = _CONTENT_TYPE
     return Reply(status=answer.status, headers=headers, body=text.encode("utf-8", "replace"))
-
-
-def _first(pairs: Sequence[tuple[str, str]], wanted: str) -> str:
-    return next((value for name, value in pairs if name == wanted), "")
-
-
-def _once(pairs: Sequence[tuple[str, str]], names: frozenset[str]) -> Mapping[str, str | None]:
-    found: dict[str, str | None] = {}
-    if names:
-        for name, value in pairs:
-            if name in names:
-                # Of a repeated one nobody can say which counts.
-                found[name] = None if name in found else value
-    return found
