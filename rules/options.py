@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +25,14 @@ class WrittenOptions:
     variables: Mapping[str, Json]
 
 
-def read_options(node: Entries, *, variables: Mapping[str, Json], lookup: Lookup, findings: Findings) -> WrittenOptions:
-    """Read the options of a step; every mistake in a template or a `${…}` goes to `findings`."""
-    reading = _Reading(variables, lookup, findings)
+def read_options(
+    node: Entries, *, names: Collection[str], variables: Mapping[str, Json], lookup: Lookup, findings: Findings
+) -> WrittenOptions:
+    """Read the options of a step; every mistake in a template or a `${…}` goes to `findings`.
+
+    `names`: what its templates may name.
+    """
+    reading = _Reading(names, variables, lookup, findings)
     options = {key: reading.value(item) for key, item in node.entries.items()}
     return WrittenOptions(
         options=options,
@@ -58,7 +63,10 @@ def lay_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 class _Reading:
     """One walk through the options of a step."""
 
-    def __init__(self, variables: Mapping[str, Json], lookup: Lookup, findings: Findings) -> None:
+    def __init__(
+        self, names: Collection[str], variables: Mapping[str, Json], lookup: Lookup, findings: Findings
+    ) -> None:
+        self._names = names
         self._variables = variables
         self._lookup = lookup
         self._findings = findings
@@ -80,7 +88,7 @@ class _Reading:
 
     def _text(self, node: Scalar, text: str) -> Json:
         if has_template(text):
-            for mistake in mistakes_in(text, variables=self._variables):
+            for mistake in mistakes_in(text, names=self._names, variables=self._variables):
                 where = f" (line {mistake.line} of the text)" if mistake.line > 1 else ""
                 self._findings.error(node, f"{mistake.message}{where}", mistake.hint)
         references = references_in(text)

@@ -9,13 +9,14 @@ from difflib import get_close_matches
 
 from hookline.rules.condition import Condition
 from hookline.rules.document import Entries, Findings, Items, Node, Scalar
-from hookline.rules.entries import StepContext, read_steps
+from hookline.rules.entries import StepContext, read_modifiers, read_steps
 from hookline.rules.event import Json
 from hookline.rules.interpolation import Lookup
-from hookline.rules.modifiers import MODIFIER_NAMES, parse_modifiers
+from hookline.rules.modifiers import BOUND_NAMES, MODIFIER_NAMES
 from hookline.rules.name_filter import NameFilter, Pattern, sources_filter, types_filter
+from hookline.rules.policies import Modifiers
 from hookline.rules.rule import Rule
-from hookline.rules.steps import Modifiers, Step
+from hookline.rules.steps import Step
 from hookline.rules.suggestion import did_you_mean
 from hookline.rules.world import World
 
@@ -95,7 +96,7 @@ def read_defaults(node: Node | None, context: RuleContext) -> Defaults:
         conditions=(context.condition(entries["when"]),) if "when" in entries else (),
         is_enabled=_flag(entries.get("enabled"), findings, default=True),
         is_last=_flag(entries.get("stop"), findings, default=False),
-        modifiers=parse_modifiers({key: item for key, item in entries.items() if key in MODIFIER_NAMES}, findings),
+        modifiers=read_modifiers(node, context.lookup, findings),
     )
 
 
@@ -117,10 +118,13 @@ def check_keys(node: Entries, known: Iterable[str], findings: Findings) -> None:
     for key in node.entries:
         if key in known:
             continue
-        if key in MODIFIER_NAMES and "do" in known:
+        if key in BOUND_NAMES and "do" in known:
+            hint = "it limits a destination as a whole: set it on the destination in hookline.yaml"
+        elif key in MODIFIER_NAMES and "do" in known:
             hint = "it is a modifier: write it beside a destination under do, or under defaults"
         else:
-            hint = _suggest_key(key, known) or f"keys: {', '.join(known)}"
+            listed = ", ".join(name for name in known if name not in BOUND_NAMES)
+            hint = _suggest_key(key, known) or f"keys: {listed}"
         findings.error_at_key(node, key, f'unknown key "{key}"', hint)
 
 
@@ -181,6 +185,7 @@ def _step_context(
         defaults=defaults.modifiers,
         dry_run=dry_run,
         destinations=context.world.destinations,
+        destination_defaults=context.world.defaults,
         actions=context.world.actions,
         check_references=context.world.check_references,
         variables=context.variables,

@@ -6,33 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 from hookline.rules.event import Json
+from hookline.rules.kept_modifiers import from_kept, to_kept
+from hookline.rules.policies import Modifiers
 from hookline.rules.problem import Place
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """When to try again."""
-
-    #: Waits before the second, third, … attempt; when they are used up, the delivery is dead.
-    schedule: tuple[timedelta, ...]
-    #: Share of each wait that chance may add or take, 0 to 1.
-    jitter: float = 0.2
-    #: Whether to try again when it was sent and no answer came.
-    retry_unknown: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Modifiers:
-    """What stands beside an action's options; None where nothing was said, so that the destination's hold."""
-
-    retry: RetryPolicy | None = None
-    timeout: timedelta | None = None
-    dry_run: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +38,6 @@ class Step:
     @cached_property
     def text(self) -> str:
         """The step as canonical JSON; `Step.from_text` reads it back."""
-        modifiers: dict[str, Any] = {}
-        if self.modifiers.retry is not None:
-            modifiers["retry"] = {
-                "schedule": [wait.total_seconds() for wait in self.modifiers.retry.schedule],
-                "jitter": self.modifiers.retry.jitter,
-                "retry_unknown": self.modifiers.retry.retry_unknown,
-            }
-        if self.modifiers.timeout is not None:
-            modifiers["timeout"] = self.modifiers.timeout.total_seconds()
-        if self.modifiers.dry_run is not None:
-            modifiers["dry_run"] = self.modifiers.dry_run
         return json.dumps(
             {
                 "rule": self.rule,
@@ -76,7 +45,7 @@ class Step:
                 "destination": self.destination,
                 "action": self.action,
                 "options": self.options,
-                "modifiers": modifiers,
+                "modifiers": to_kept(self.modifiers),
                 "vars": self.vars,
             },
             sort_keys=True,
@@ -103,24 +72,12 @@ class Step:
     def from_text(cls, text: str) -> Step:
         """Read back what `text` wrote."""
         kept = json.loads(text)
-        written = kept["modifiers"]
-        retry = written.get("retry")
         return cls(
             rule=kept["rule"],
             rule_facts=kept["rule_facts"],
             destination=kept["destination"],
             action=kept["action"],
             options=kept["options"],
-            modifiers=Modifiers(
-                retry=RetryPolicy(
-                    schedule=tuple(timedelta(seconds=wait) for wait in retry["schedule"]),
-                    jitter=retry["jitter"],
-                    retry_unknown=retry["retry_unknown"],
-                )
-                if retry
-                else None,
-                timeout=timedelta(seconds=written["timeout"]) if "timeout" in written else None,
-                dry_run=written.get("dry_run"),
-            ),
+            modifiers=from_kept(kept["modifiers"]),
             vars=kept["vars"],
         )

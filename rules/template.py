@@ -22,9 +22,9 @@ from hookline.rules.filters import Budget, json_of
 from hookline.rules.interpolation import Lookup, Reference, UnsetError, resolve
 from hookline.rules.problem import dotted
 from hookline.rules.sandbox import Missing, missing_text
+from hookline.rules.template_names import ALL_VARIABLES
 from hookline.rules.template_syntax import (
     ENVIRONMENT,
-    VARIABLES,
     TemplateMistake,
     base_of,
     has_template,
@@ -116,7 +116,7 @@ class CompiledOptions:
         self.secrets = secrets
 
     def render(self, variables: Mapping[str, Any]) -> Json:
-        """Fill in the templates. `variables`: `event` (an `Event`), `payload`, `vars` and `rule`.
+        """Fill in the templates. `variables`: what `ALL_VARIABLES` names, as far as it is there.
 
         Raises `TemplateError`, and nothing else, whatever the event.
         """
@@ -175,8 +175,8 @@ def _compile_text(text: str, path: Path, lookup: Lookup, secrets: set[str]) -> _
 def _compile(text: str) -> _Compiled | TemplateMistake:
     references = tuple(references_in(text))
     if has_template(text):
-        # `events` may be named: whether it is there is the rule's business.
-        mistakes = mistakes_in(text, names=VARIABLES | {"events"})
+        # Which of them are there is the step's business.
+        mistakes = mistakes_in(text, names=ALL_VARIABLES)
         tree = mistakes[0] if mistakes else parse_fresh(text)
         if isinstance(tree, TemplateMistake):
             return tree

@@ -13,11 +13,10 @@ from jinja2 import TemplateSyntaxError, nodes
 from hookline.rules.interpolation import Reference, find_references
 from hookline.rules.sandbox import EVENT_FIELDS, TemplateEnvironment, names_in
 from hookline.rules.suggestion import did_you_mean
+from hookline.rules.template_names import ALL_VARIABLES, VARIABLES
 
 ENVIRONMENT: Final = TemplateEnvironment()
 
-#: What a template may name; `events` only in a digest.
-VARIABLES: Final = frozenset(("event", "payload", "vars", "rule"))
 RULE_FACTS: Final = frozenset(("name", "description", "owner"))
 _TAGS: Final = ("if", "for", "set", "with", "else", "elif", "endif", "endfor", "endwith")
 MAX_TEMPLATE_CHARACTERS: Final = 64 * 1024
@@ -44,7 +43,11 @@ _STATEMENTS: Final = {
 _ABSENT: Final = {
     "now": "templates have no clock: event.received_at is the time of the event",
     "range": "loop over a list of the payload",
-    "events": "only a digest has it",
+    "events": "it needs a digest: write digest: {every: 1h} beside the action",
+    "previous": "it needs changed: {of: …, per: …} beside the action, and is not in a digest",
+    # Only missed in a digest.
+    "event": "in a digest write {% for event in events %}",
+    "payload": "in a digest write {% for event in events %}, and event.payload in it",
     "namespace": "use filters such as sum, map and selectattr",
     "env": "secrets are not in reach of templates; write ${NAME} outside of {{ }}",
     "secrets": "secrets are not in reach of templates; write ${NAME} outside of {{ }}",
@@ -130,7 +133,8 @@ def mistakes_in(
         match node:
             case nodes.Name() if node.name not in own and node.name not in names:
                 hint = _ABSENT.get(node.name) or _suggest(node.name, names)
-                message = f'the template names "{node.name}", which does not exist'
+                lacks = "is not there" if node.name in ALL_VARIABLES else "does not exist"
+                message = f'the template names "{node.name}", which {lacks}'
                 found.append(TemplateMistake(message, hint, node.lineno))
             case nodes.Filter() if node.name not in ENVIRONMENT.public_filters:
                 hint = _suggest(node.name, ENVIRONMENT.public_filters)

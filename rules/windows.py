@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from hookline.rules.path_cursor import shown
@@ -16,6 +18,8 @@ _HOURS = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})")
 _SHAPE = 'write it as in "mon-fri 07:00-22:00 Europe/Berlin"'
 _DAY = timedelta(days=1)
 _MINUTES_OF_DAY = 24 * 60
+#: How far ahead an opening or a closing is looked for.
+LONGEST_LOOK: Final = timedelta(days=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,86 @@ def parse_window(text: str) -> Window:
     days = _days(words[0], text) if words else frozenset(range(7))
     start, end = _hours(hours, text) if hours else (0, _MINUTES_OF_DAY)
     return Window(text, days, start, end, zone)
+
+
+def is_open(windows: Sequence[str], now: datetime) -> bool:
+    """Tell whether one of the windows, as written, contains an aware moment."""
+    return any(_read(window).contains(now) for window in windows)
+
+
+def opens_in(windows: Sequence[str], now: datetime) -> timedelta:
+    """Return how long until one of the windows is open; 0 if one is.
+
+    At most `LONGEST_LOOK`: who waits as long asks again.
+    """
+    return timedelta() if is_open(windows, now) else _until(windows, now, opening=True)
+
+
+def closes_in(windows: Sequence[str], now: datetime) -> timedelta:
+    """Return how long until none of the windows is open; 0 if none is.
+
+    At most `LONGEST_LOOK`, which is also the answer for windows that never close.
+    """
+    return _until(windows, now, opening=False) if is_open(windows, now) else timedelta()
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> Window:
+    return parse_window(text)
+
+
+def _until(windows: Sequence[str], now: datetime, *, opening: bool) -> timedelta:
+    # Windows turn at whole seconds, so what holds for the second holds for `now`; thousands may ask within one.
+    second = now.astimezone(UTC).replace(microsecond=0)
+    moment = _next_turn(tuple(windows), second, opening=opening)
+    return LONGEST_LOOK if moment is None else moment - now
+
+
+@lru_cache(maxsize=1024)
+def _next_turn(windows: tuple[str, ...], begin: datetime, *, opening: bool) -> datetime | None:
+    """Return when the windows are open, or closed, for the first time after `begin`; None if nobody looks so far."""
+    for _ in range(LONGEST_LOOK // _DAY):
+        # A day at a time, as most windows open or close within one.
+        end = begin + _DAY
+        moments = {moment for window in windows for moment in _turns(_read(window), begin, end)}
+        for moment in sorted(moments):
+            if is_open(windows, moment) is opening:
+                return moment
+        begin = end
+    return None
+
+
+def _turns(window: Window, begin: datetime, end: datetime) -> Iterator[datetime]:
+    """Yield when a window may open or close after `begin` and until `end`, a day later: whole seconds, in no order."""
+    zone = window.zone
+    shift = _shift(zone, begin, end)
+    if shift is not None:
+        # The clocks jump over the edge of a window, or back into one.
+        yield shift
+    there = begin.astimezone(zone)
+    for days in range(3):
+        midnight = (there + days * _DAY).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        for minutes in (window.start, window.end):
+            edge = midnight + timedelta(minutes=minutes)
+            # An hour that comes twice has two edges.
+            for moment in (edge.astimezone(UTC), edge.replace(fold=1).astimezone(UTC)):
+                if begin < moment <= end:
+                    yield moment
+
+
+def _shift(zone: ZoneInfo, begin: datetime, end: datetime) -> datetime | None:
+    """Find when the clocks of a zone change between two whole seconds; None if they do not."""
+    before = zone.utcoffset(begin.astimezone(zone))
+    if zone.utcoffset(end.astimezone(zone)) == before:
+        return None
+    low, high = begin, end
+    while high - low > timedelta(seconds=1):
+        middle = (low + (high - low) // 2).replace(microsecond=0)
+        if zone.utcoffset(middle.astimezone(zone)) == before:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def _days(word: str, text: str) -> frozenset[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hookline.rules.event import Json
 from hookline.rules.interpolation import Lookup
+from hookline.rules.policies import Modifiers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,8 @@ class World:
     sources: Mapping[str, Collection[str] | None]
     #: Destinations by name, each with the name of its action.
     destinations: Mapping[str, str]
+    #: The modifiers of destinations by name, where they have any: they hold where a step says nothing.
+    defaults: Mapping[str, Modifiers] = field(default_factory=dict)
     #: Names of actions.
     actions: Collection[str]
     #: `vars` of hookline.yaml. They are kept with the rule set, so they are no place for secrets.

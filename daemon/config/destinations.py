@@ -14,6 +14,7 @@ from hookline.daemon.config.settings import DEFAULT_CONCURRENCY, Destination
 from hookline.daemon.sources.placed import placed
 from hookline.daemon.sources.port import SourceSettings
 from hookline.daemon.sources.types import SourceTypes
+from hookline.rules.bounds import parse_bounds
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.modifiers import MODIFIER_NAMES, parse_modifiers
 from hookline.rules.suggestion import did_you_mean
@@ -26,7 +27,7 @@ _ALLOW_NETWORKS = "allow_networks"
 
 def known_actions(plugins: Path | None) -> frozenset[str]:
     """Return the names of all actions without importing any: built in, in the plug-ins folder, from packages."""
-    from hookline.daemon.delivery.actions import BUILT_IN, ENTRY_POINT_GROUP  # noqa: PLC0415 - slow, and often not asked
+    from hookline.daemon.actions.registry import BUILT_IN, ENTRY_POINT_GROUP  # noqa: PLC0415 - slow, and often not asked
 
     names = {*BUILT_IN, *(point.name for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))}
     if plugins is not None and plugins.is_dir():
@@ -148,6 +149,7 @@ def _read_destination(
     if "concurrency" in beside:
         concurrency = read_integer(beside["concurrency"], findings, concurrency, low=1, high=_MOST_CONCURRENCY)
     modifiers = parse_modifiers(beside, findings, is_destination=True)
+    bounds = parse_bounds(beside, findings)
     allowed = read_networks(networks, findings)
     if not chosen:
         findings.error(entries, "the destination has no action", f"write one of: {', '.join(sorted(actions))}")
@@ -163,6 +165,7 @@ def _read_destination(
         options=_read_options(chosen[0], entries.entries[chosen[0]], references, findings),
         modifiers=modifiers,
         concurrency=concurrency,
+        bounds=bounds,
         allow_networks=allowed,
         place=entries.keys[chosen[0]],
     )

@@ -12,7 +12,7 @@ from hookline.daemon.config.destinations import known_actions, read_destinations
 from hookline.daemon.config.listen import public_clash, read_addresses, read_networks
 from hookline.daemon.config.references import References, read_variables
 from hookline.daemon.config.section import Section, is_null, one_or_many, read_scalar
-from hookline.daemon.config.settings import Address, Admin, Limits, Retention, Settings
+from hookline.daemon.config.settings import DEFAULT_WORKER_MEMORY_BYTES, Address, Admin, Limits, Retention, Settings
 from hookline.daemon.regular_file import read_regular
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.public_url import parse_public_url
@@ -20,7 +20,7 @@ from hookline.daemon.sources.types import load_source_types
 from hookline.rules import Json, Place, Problem
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.reader import read_bytes
-from hookline.rules.units import format_duration
+from hookline.rules.units import format_duration, parse_size
 
 #: Where the configuration of the machine is.
 SYSTEM_CONFIG: Final = Path("/etc/hookline/hookline.yaml")
@@ -33,6 +33,9 @@ _DEFAULT_ADMIN: Final = Address(host="127.0.0.1", port=8081)
 _SHORTEST_DEDUPE: Final = timedelta(hours=2, minutes=10)
 _MOST_CONNECTIONS: Final = 100_000
 _MOST_BATCH: Final = 100_000
+_MOST_WORKERS: Final = 32
+# A worker that has loaded its actions and does nothing takes a good part of it.
+_LEAST_WORKER_MEMORY_BYTES: Final = 128 << 20
 # Shorter ones can be guessed.
 _SHORTEST_TOKEN: Final = 8
 
@@ -152,8 +155,9 @@ class _Loading:
             store=top.read("store", self._store_path, self._store_path("sqlite:hookline.db")),
             rules=self._rules(top.take("rules")),
             plugins=plugins,
-            # Both run actions in the parent for now: worker processes are not in this version yet.
-            workers=top.integer("workers", 1, low=0, high=1),
+            workers=top.integer("workers", 1, low=0, high=_MOST_WORKERS),
+            worker_memory_bytes=top.read("worker_memory", _worker_memory, DEFAULT_WORKER_MEMORY_BYTES),
+            allow_commands=top.flag("allow_commands", default=False),
             reload=top.read("reload", _reload, "watch"),
             retention=self._retention(top.section("retention")),
             limits=self._limits(top.section("limits")),
@@ -290,6 +294,13 @@ def _reload(text: str) -> Literal["watch", "signal"]:
     if text == "signal":
         return "signal"
     raise ValueError(f'"{text[:80]}" is no way to reload: write watch, or signal for SIGHUP and the API alone')
+
+
+def _worker_memory(text: str) -> int:
+    size = parse_size(text)
+    if size < _LEAST_WORKER_MEMORY_BYTES:
+        raise ValueError(f'"{text[:40]}" is too little for a worker: write at least 128MiB')
+    return size
 
 
 def _path(text: str) -> Path:

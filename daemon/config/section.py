@@ -64,6 +64,16 @@ class Section:
         node = self.take(key)
         return default if node is None else read_integer(node, self.findings, default, low=low, high=high)
 
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return true or false."""
+        node = self.take(key)
+        if node is None:
+            return default
+        if isinstance(node, Scalar) and isinstance(node.value, bool):
+            return node.value
+        self.findings.error(node, f"expected true or false, got {kind_of(node)}")
+        return default
+
     def finish(self) -> None:
         """Report every key that nobody asked for."""
         if self._entries is None:

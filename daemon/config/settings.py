@@ -11,10 +11,12 @@ from typing import Any, Final, Literal
 
 from hookline.daemon.sources.port import SourceSettings
 from hookline.daemon.sources.types import BUILT_IN, SourceTypes
-from hookline.rules import Json, Modifiers, Place, Problem
+from hookline.rules import Bounds, Json, Modifiers, Place, Problem
 
 #: How many deliveries of one destination run at one time, if it says nothing.
 DEFAULT_CONCURRENCY: Final = 8
+#: How much memory a worker may take, if the configuration says nothing.
+DEFAULT_WORKER_MEMORY_BYTES: Final = 512 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,8 @@ class Destination:
     modifiers: Modifiers
     #: How many run at one time.
     concurrency: int
+    #: What else bounds it as a whole.
+    bounds: Bounds = field(default_factory=Bounds)
     #: Networks that a host computed by a template may lie in, besides the public ones.
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     place: Place | None = None
@@ -100,6 +104,10 @@ class Settings:
     #: The folder, if configured or present.
     plugins: Path | None
     workers: int
+    #: A worker that takes more memory is replaced.
+    worker_memory_bytes: int = DEFAULT_WORKER_MEMORY_BYTES
+    #: Whether the action `command` may run programs.
+    allow_commands: bool = False
     #: `watch`: a change on disk goes live by itself; `signal`: when SIGHUP or the API says so.
     reload: Literal["watch", "signal"] = "watch"
     retention: Retention

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from hookline.daemon.config.settings import Destination, Settings
 from hookline.daemon.secrets import MASK
 from hookline.daemon.sources.types import SourceTypes
-from hookline.rules import Json, RetryPolicy
+from hookline.rules import Json, Modifiers
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.interpolation import find_references
 from hookline.rules.modifiers import DEFAULT_RETRY
@@ -20,6 +20,7 @@ from hookline.rules.reader import read_document
 from hookline.rules.scalars import NumberError, core_value
 from hookline.rules.syntax import quoted
 from hookline.rules.units import format_duration
+from hookline.rules.written_modifiers import written_bounds, written_modifiers
 
 _COMMENT_COLUMN: Final = 60
 _SECRET_KEY: Final = re.compile(
@@ -62,6 +63,8 @@ class _Show:
         yield self._line(0, "rules", rules[0] if len(rules) == 1 else rules, ("rules",))
         yield self._line(0, "plugins", str(settings.plugins) if settings.plugins else None, ("plugins",))
         yield self._line(0, "workers", settings.workers, ("workers",))
+        yield self._line(0, "worker_memory", _size(settings.worker_memory_bytes), ("worker_memory",))
+        yield self._line(0, "allow_commands", settings.allow_commands, ("allow_commands",))
         yield self._line(0, "reload", settings.reload, ("reload",))
         yield from self._bounds(settings)
         yield from self._mapping("vars", settings.vars)
@@ -111,12 +114,12 @@ class _Show:
                     shown = _only_host(shown)
                 yield self._line(6, key, shown, (*path, destination.action, key))
             yield self._line(4, "concurrency", destination.concurrency, (*path, "concurrency"))
-            retry = destination.modifiers.retry or DEFAULT_RETRY
-            yield self._line(4, "retry", _retry(retry), (*path, "retry"))
-            if destination.modifiers.timeout is not None:
-                yield self._line(4, "timeout", format_duration(destination.modifiers.timeout), (*path, "timeout"))
-            if destination.modifiers.dry_run is not None:
-                yield self._line(4, "dry_run", destination.modifiers.dry_run, (*path, "dry_run"))
+            modifiers = destination.modifiers.over(Modifiers(retry=DEFAULT_RETRY))
+            for key, value in {**written_bounds(destination.bounds), **written_modifiers(modifiers)}.items():
+                written = self._node((*path, key)) if key == "changed" else None
+                # It holds values of any kind, so what a reference stands for may be a secret.
+                shown = value if written is None else _hidden(written.plain(), key, ())
+                yield self._line(4, key, shown, (*path, key))
             if destination.allow_networks:
                 networks: Json = [str(network) for network in destination.allow_networks]
                 yield self._line(4, "allow_networks", networks, (*path, "allow_networks"))
@@ -125,7 +128,7 @@ class _Show:
         """Return which options the action declares as secret, None if its declaration is not known."""
         schema = self._schemas.get(destination.action)
         if schema is None:
-            from hookline.daemon.delivery.actions import BUILT_IN  # noqa: PLC0415 - it loads pydantic
+            from hookline.daemon.actions.registry import BUILT_IN  # noqa: PLC0415 - it loads pydantic
 
             if destination.action not in BUILT_IN:
                 return None
@@ -196,14 +199,6 @@ def _only_host(url: str) -> str:
     except ValueError:
         return MASK
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{MASK}" if parts.netloc else MASK
-
-
-def _retry(policy: RetryPolicy) -> Json:
-    return {
-        "schedule": [format_duration(wait) for wait in policy.schedule],
-        "jitter": f"{policy.jitter:.5%}".rstrip("0%").rstrip(".") + "%" if policy.jitter else "0%",
-        "retry_unknown": "always" if policy.retry_unknown else "never",
-    }
 
 
 def _size(count: int) -> str:

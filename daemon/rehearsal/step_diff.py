@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from hookline.daemon.rehearsal.preview import Rendered
-from hookline.rules import Step
+from hookline.rules import Json, Step
 from hookline.rules.interpolation import find_references
 from hookline.rules.problem import dotted
+from hookline.rules.written_modifiers import written_modifiers
 
 #: Of a text that differs, this many characters around the first difference are shown.
 MAX_SHOWN = 160
@@ -65,7 +66,7 @@ class StepPair:
         found = []
         if self.then.label != self.now.label:
             found.append(Difference("destination", self.then.label, self.now.label))
-        found += _unequal(_modifiers(self.then), _modifiers(self.now))
+        found += _unequal(*_modifiers(self.then, self.now))
         # What they stand for is masked on both sides, so that the rendered options would look alike.
         then, now = _references(self.then.options), _references(self.now.options)
         found += _unequal(
@@ -118,10 +119,34 @@ def _has_same_options(then: Step, now: Step) -> bool:
     return then.destination is not None and now.destination is not None and then.options == now.options
 
 
-def _modifiers(step: Step) -> dict[str, str]:
-    """Return the modifiers as they are kept; `dry_run` is told by what is rendered."""
-    kept: dict[str, Any] = json.loads(step.text)["modifiers"]
-    return {name: _text(value) for name, value in kept.items() if name != "dry_run"}
+def _modifiers(then: Step, now: Step) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the modifiers of both as they are written: those that both have by their parts, the others whole."""
+    old, new = written_modifiers(then.modifiers), written_modifiers(now.modifiers)
+    both = {name for name in old if name in new}
+    return _parts(old, both), _parts(new, both)
+
+
+def _parts(written: Mapping[str, Json], both: Collection[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in written.items():
+        if name == "dry_run":
+            continue  # Told by what is rendered.
+        if isinstance(value, dict) and name in both:
+            found |= {f"{name}.{key}": _flow(part) for key, part in value.items()}
+        else:
+            found[name] = _flow(value)
+    return found
+
+
+def _flow(value: Json) -> str:
+    """Write a modifier as it stands in a rule: `{per: tenant, within: 10m}`."""
+    match value:
+        case dict():
+            return f"{{{', '.join(f'{key}: {_flow(item)}' for key, item in value.items())}}}"
+        case list():
+            return f"[{', '.join(_flow(item) for item in value)}]"
+        case _:
+            return _text(value)
 
 
 def _references(options: Mapping[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from hookline.daemon.schema.declaration import DURATION_OR_REFERENCE
 from hookline.daemon.schema.known import Known
 from hookline.daemon.schema.rules import DRAFT
 from hookline.daemon.schema.shapes import (
+    FLAG,
     REFERENCE,
     TEXT,
     Schema,
@@ -74,7 +75,9 @@ def _keys(known: Known) -> dict[str, Schema]:
         "rules": (one_or_many(TEXT, least=1), "A folder of *.yaml, a file, or a list of them."),
         "plugins": (TEXT, "A folder of *.py, each an action, and of *.source.yaml, each a source type."),
         "reload": (_RELOAD, "watch: files are watched; signal: only SIGHUP and the API reload them."),
-        "workers": (_whole(0, 1), "Worker processes."),
+        "workers": (_whole(0, 32), "Processes that run actions: 1 if left out; 0 runs them in the daemon itself."),
+        "worker_memory": (_SIZE, "A worker that takes more is replaced: 512MiB if left out."),
+        "allow_commands": (unless_text(REFERENCE, FLAG), "true: the action command may run programs."),
         "retention": (_retention(), "How long finished things are kept. Nothing unfinished or held is ever removed."),
         "limits": (_limits(), "What one request, one sender, and all of them together may take."),
         "vars": ({"type": ["object", "null"]}, "Variables for rules, as ${vars.NAME}; no secrets."),

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hookline.daemon.actions.registry import action_names
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.actions import action_names
 from hookline.daemon.delivery.runner import Inspection
 from hookline.daemon.rule_files import read_rule_texts
 from hookline.daemon.sources.types import SourceTypes

@@ -7,6 +7,7 @@ from typing import Final
 
 from hookline.daemon.schema.condition import condition_definitions
 from hookline.daemon.schema.known import Known
+from hookline.daemon.schema.modifiers import conflicts, modifiers
 from hookline.daemon.schema.shapes import (
     FLAG,
     WRITTEN,
@@ -17,7 +18,7 @@ from hookline.daemon.schema.shapes import (
     one_or_many,
     ref,
 )
-from hookline.daemon.schema.step import action_definitions, do_schema, modifiers, step_schema
+from hookline.daemon.schema.step import action_definitions, do_schema, step_schema
 from hookline.rules.name_filter import HOOKLINE, HOOKLINE_TYPES, NAMED_ONLY_TYPES
 
 DRAFT: Final = "http://json-schema.org/draft-07/schema#"
@@ -93,7 +94,7 @@ def _rule(known: Known, *, is_fallback: bool) -> Schema:
     }
     required = () if is_fallback else ("name",)
     made = mapping(properties, what="a fallback" if is_fallback else "a rule", required=required)
-    made["allOf"] += _types_by_source(known)
+    made["allOf"] += [*_types_by_source(known), *conflicts()]
     return made
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.schema.configuration import configuration_schema
 from hookline.daemon.schema.known import Known, known_in
 from hookline.daemon.schema.rule_tests import rule_tests_schema

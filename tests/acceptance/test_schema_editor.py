@@ -114,7 +114,7 @@ extra: 1
     assert found[4] == "no source of this name; there are: agiled, shop, hookline"
     assert found[6].startswith("unknown operator; a test has: eq, ne, in, not_in, gt, gte")
     assert found[7].startswith("compared with nothing: write {eq: null} for a JSON null")
-    assert found[8] == ("no destination or action; there are: finance, erp, room, chat, email, forward, log, slack")
+    assert found[8].startswith("no destination or action; there are: finance, erp, room, ")
     assert found[11].startswith("agiled never sends this: it sends account.created")
     assert found[14] == "not a duration: write it as in 250ms, 10s, 5m, 2h30m or 7d"
     assert found[15] == "unknown option; chat has: room, level"
@@ -226,7 +226,7 @@ def test_what_may_be_written_in_tests_is_offered(text: str, there: set[str], ser
 
 def test_mistakes_in_the_configuration_and_in_tests_are_said(server: Any, home: Path) -> None:
     text = "version: 1\nsources:\n  a: {type: agiled, secrt: x}\ndestinations:\n  b: {log: {}, chat: {}}\n"
-    found = server.problems(home / "hookline.yaml", SETTINGS + text)
+    found = server.problems(home / "mistakes.yaml", SETTINGS + text)
     assert (4, "a source fails closed: give secret, or write verify: none to accept anything from anyone") in found
     assert any(line == 4 and said.startswith("unknown option; a source of type agiled has: ") for line, said in found)
     assert (6, "a destination has one action: make two of it") in found

@@ -18,7 +18,7 @@ from hookline.daemon.config import load
 from hookline.daemon.config.listen import do_clash, parse_address
 from hookline.daemon.config.load import MAX_CONFIG_BYTES, ConfigError, find_config, load_settings
 from hookline.daemon.config.settings import Address, Limits, Retention, Settings
-from hookline.rules import Modifiers, Problem, RetryPolicy
+from hookline.rules import Bounds, Breaker, Modifiers, Once, Problem, Rate, RetryPolicy
 from hookline.rules.problem import with_excerpt
 
 ACTIONS = {"forward", "slack", "email", "log"}
@@ -248,11 +248,49 @@ def test_a_variable_keeps_its_type_and_may_stand_inside_a_text(write: Callable[[
     assert found.trusted_proxies == (ip_network("10.0.0.0/8"),)
 
 
+def test_workers_and_what_they_may_do(write: Callable[[str], Path]) -> None:
+    found = read(write("version: 1\n"))
+    assert (found.workers, found.worker_memory_bytes, found.allow_commands) == (1, 512 << 20, False)
+    found = read(write("version: 1\nworkers: 32\nworker_memory: 128MiB\nallow_commands: true\n"))
+    assert (found.workers, found.worker_memory_bytes, found.allow_commands) == (32, 128 << 20, True)
+
+
+def test_a_destination_has_bounds_and_defaults_for_its_rules(write: Callable[[str], Path]) -> None:
+    text = """\
+version: 1
+vars: {quiet: "sat UTC"}
+destinations:
+  plain: {log: }
+  erp:
+    log:
+    rate: 50/s
+    breaker: {share: 30%, of: 5}
+    hold: {during: "${vars.quiet}"}
+    failure_budget: 3d
+    order_by: [tenant, $.id]
+    once: {per: $.id, within: 10m}
+"""
+    found = read(write(text)).destinations
+    assert (found["plain"].bounds, found["plain"].modifiers) == (Bounds(), Modifiers())
+    assert found["erp"].bounds == Bounds(
+        rate=Rate(50, timedelta(seconds=1)),
+        breaker=Breaker(share=0.3, least=5),
+        hold_during=("sat UTC",),
+        failure_budget=timedelta(days=3),
+    )
+    assert found["erp"].modifiers == Modifiers(
+        order_by=("tenant", "$.id"), once=Once(per=("$.id",), within=timedelta(minutes=10))
+    )
+
+
 def test_problems_come_with_an_excerpt_and_a_caret(write: Callable[[str], Path]) -> None:
     with pytest.raises(ConfigError) as caught:
-        read(write("version: 1\nworkers: 5\n"))
+        read(write("version: 1\nworkers: 50\n"))
     (problem,) = caught.value.problems
-    assert with_excerpt(problem, caught.value.sources).splitlines()[1:] == ["    2 | workers: 5", "      |          ^"]
+    assert with_excerpt(problem, caught.value.sources).splitlines()[1:] == [
+        "    2 | workers: 50",
+        "      |          ^^",
+    ]
 
 
 def test_warnings_alone_do_not_keep_the_configuration_from_loading(write: Callable[[str], Path]) -> None:

@@ -27,7 +27,11 @@ destinations:
   erp:
     forward: {url: "https://erp.example.com/hooks", secret: "${ERP}", headers: {X-Api-Key: literal-key, X-Plain: "v"}}
     timeout: 15s
-    retry: {schedule: [5s], jitter: 12.5%}
+    retry: {schedule: [5s], jitter: 12.5%, on: [429, 500-599]}
+    rate: 50/s
+    breaker: none
+    hold: {during: ["sat 22:00-24:00 Europe/Berlin"]}
+    changed: {of: $.a, per: [tenant], to: ["${ERP}", 5]}
   ops: {slack: {url: "https://hooks.slack.example.com/services/literal-path"}}
   own: {pager: {url: "https://user:literal-pass@pager.example.com/literal-path", text: "{{ event.type }}"}}
 """
@@ -64,6 +68,13 @@ def test_no_secret_is_shown(shown: str) -> None:
     ("key", "expected"),
     [
         ("listen", "listen: 127.0.0.1:8080 # default"),
+        ("worker_memory", "worker_memory: 512MiB # default"),
+        ("allow_commands", "allow_commands: false # default"),
+        ("rate", "rate: 50/s # hookline.yaml:17"),
+        ("breaker", "breaker: none # hookline.yaml:18"),
+        ("hold", 'hold: {during: "sat 22:00-24:00 Europe/Berlin"} # hookline.yaml:19'),
+        ("failure_budget", "failure_budget: 5d # default"),
+        ("changed", 'changed: {of: "$.a", per: [tenant], to: ["***", 5]} # hookline.yaml:20'),
         ("public_url", "public_url: https://hooks.example.com # $HOST"),
         ("token", 'token: "***" # hookline.yaml:3'),
         ("body", "body: 64KiB # hookline.yaml:4"),
@@ -72,8 +83,11 @@ def test_no_secret_is_shown(shown: str) -> None:
         ("code", 'code: "007" # hookline.yaml:5'),
         ("event", 'event: {type: "$.event", id: "$.id", key: "$.k"} # hookline.yaml:11'),
         ("timeout", "timeout: 15s # hookline.yaml:15"),
-        ("retry", 'retry: {schedule: [5s], jitter: "12.5%", retry_unknown: always} # hookline.yaml:16'),
-        ("text", 'text: "{{ event.type }}" # hookline.yaml:18'),
+        (
+            "retry",
+            'retry: {schedule: [5s], jitter: "12.5%", retry_unknown: always, on: [429, 500-599]} # hookline.yaml:16',
+        ),
+        ("text", 'text: "{{ event.type }}" # hookline.yaml:22'),
     ],
 )
 def test_each_value_is_shown_with_its_origin(shown: str, key: str, expected: str) -> None:

@@ -16,26 +16,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.config.load import load_settings
 from hookline.daemon.config.section import Section
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.schema.configuration import configuration_schema
 from hookline.daemon.schema.declaration import SECTIONS, WAYS
 from hookline.daemon.schema.known import Known, known_in
+from hookline.daemon.schema.modifiers import bounds, modifiers
 from hookline.daemon.schema.rule_tests import rule_tests_schema
 from hookline.daemon.schema.rules import rules_schema
-from hookline.daemon.schema.step import modifiers
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.declaration import read_declaration
 from hookline.daemon.sources.options import Options
 from hookline.daemon.sources.types import BUILT_IN
 from hookline.daemon.sources.verification import _READERS, Surroundings
 from hookline.rules import RulesError, World, load_rules
+from hookline.rules.bounds import _BOUNDS, _BREAKER
 from hookline.rules.document import Entries, Findings
+from hookline.rules.gate_modifiers import _CHANGED, _DIGEST, _ONCE
 from hookline.rules.load import FILE_KEYS
-from hookline.rules.modifiers import MODIFIER_NAMES, parse_modifiers
+from hookline.rules.modifiers import BOUND_NAMES, MODIFIER_NAMES, parse_modifiers
 from hookline.rules.parse_test import _COUNTED, _NAMES
 from hookline.rules.reader import read_bytes, read_document
+from hookline.rules.retry_modifier import _EXPONENTIAL, _PARTS
 from hookline.rules.rule_reader import _DEFAULT_KEYS, RULE_KEYS
 from hookline.rules.rule_test_reader import FACT_KEYS, TEST_FILE_KEYS, TEST_KEYS
 
@@ -167,11 +170,10 @@ def yaml_blocks() -> list[Any]:
 @pytest.fixture(scope="module")
 def documents_schemas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Draft7Validator, ...]:
     """Return the schemas for a configuration that has what the documents speak of."""
-    destinations = "".join(
-        f"  {name}: {{{action}: {{}}}}\n"
-        for name, action in [("erp", "forward"), ("finance", "slack"), ("mail", "email"), ("sales", "slack"),
-                             ("archive", "log"), ("chat", "slack")]
-    )  # fmt: skip
+    slack, forward = "slack: {url: https://a.example/x}", "forward: {url: https://a.example/y}"
+    mail = "email: {server: localhost:25, from: a@x.example, to: b@x.example}"
+    actions = {"erp": forward, "finance": slack, "mail": mail, "sales": slack, "archive": "log: ", "chat": slack}
+    destinations = "".join(f"  {name}: {{{action}}}\n" for name, action in actions.items())
     sources = "".join(f"  {name}: {{type: {name}, verify: none}}\n" for name in BUILT_IN.names if name != "generic")
     sources += "  shop: {type: generic, verify: none}\n  tracker: {type: generic, verify: none}\n"
     path = tmp_path_factory.mktemp("documents") / "hookline.yaml"
@@ -226,24 +228,35 @@ UNSEEN = {
     "body_larger_than_all": "two places",
     "dedupe_too_short": "how long a duration is",
     "empty_secret": "what a reference stands for",
+    "failure_budget_too_long": "how long a duration is",
     "file_missing": "what a reference stands for",
+    "hold_window_without_zone": "what is a window, no pattern says",
     "malformed_reference": "the grammar of references",
     "network_with_host_bits": "what is a network, no pattern says",
     "secret_as_variable": "variables are anything",
     "unset_name": "what a reference stands for",
     "unset_variable": "what a reference stands for",
+    "worker_memory_too_small": "how much a size is",
     "yaml_syntax_in_value": "what a reference stands for",
 }
 UNSEEN_RULES = {
     "condition_names_itself": "names that lead in a circle",
+    "delay_too_long": "how long a duration is",
+    "digest_by_default": "two places that do not go together",
     "duplicate_name": "names are unique across files",
+    "during_of_no_day": "what is a window, no pattern says",
+    "during_without_zone": "what is a window, no pattern says",
     "malformed_reference": "the grammar of references",
+    "modifier_of_a_secret": "what a reference stands for",
+    "modifier_of_an_unknown_variable": "what a reference stands for",
+    "once_per_broken_path": "the grammar of paths",
     "path_broken": "the grammar of paths",
     "path_function": "the grammar of paths",
     "path_too_long": "the grammar of paths",
     "path_two_descendants": "the grammar of paths",
     "regex_backreference": "what RE2 takes",
     "regex_lookahead": "what RE2 takes",
+    "retry_gives_up_first": "how long a duration is",
     "secret_in_variable": "variables are anything",
     "unknown_variable": "variables may stand in another file",
     "unknown_variable_in_condition": "variables may stand in another file",
@@ -310,7 +323,7 @@ def test_what_a_schema_cannot_see_is_there() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("do: finanse", "rules.0.do: no destination or action; there are: finance, erp, mail, email, forward, log, slack"),
+        ("do: finanse", "rules.0.do: no destination or action; there are: finance, erp, mail, "),
         ("from: agild\ndo: erp", "rules.0.from: no source of this name; there are: agiled, shop, hookline"),
         ("when: {$.a: {gt_e: 5}}\ndo: erp", "rules.0.when.$.a: unknown operator; a test has: eq, ne, in, not_in,"),
         ("when: {$.a: {}}\ndo: erp", "rules.0.when.$.a: {} should be non-empty"),
@@ -336,6 +349,16 @@ def test_what_a_schema_cannot_see_is_there() -> None:
         ("do: {erp: {}, timeout: 5}", "rules.0.do.timeout: not a duration: write it as in 250ms, 10s, 5m, 2h30m or 7d"),
         ("do: {erp: {}, retry: 5}", "rules.0.do.retry: write {schedule: [5s, 5m, 1h]}, or none to give up at once"),
         ("do: {erp: {}, retry: {jitter: 200%}}", "rules.0.do.retry.jitter: not a share: write 0% to 100%, as in 20%"),
+        ("do: {erp: {}, order_by: payload.id}", "rules.0.do.order_by: neither a path nor a field of the event: write a"),
+        ("do: {erp: {}, once: {per: tenant}}", "rules.0.do.once: 'within' is a required property"),
+        ("do: {erp: {}, once: {per: [], within: 5m}}", "rules.0.do.once.per: [] should be non-empty"),
+        ("do: {erp: {}, once: {per: a, within: 5}}", "rules.0.do.once.within: not a duration: write it as in 250ms, 10s"),
+        ("do: {erp: {}, digest: {evry: 1h}}", "rules.0.do.digest: unknown key; digest has: every, per, max, on_stop"),
+        ("do: {erp: {}, changed: {of: $.a, per: $.b, to: null}}", "rules.0.do.changed.to: compared with nothing: write"),
+        ("do: {erp: {}, changed: {of: $.a, per: $.b, from: x, first: true}}", "rules.0.do.changed: first and from contr"),
+        ("do: {erp: {}, retry: {on: [200]}}", "rules.0.do.retry.on.0: not a status, or a range of them: write 300 to 599"),
+        ("do: {erp: {}, retry: {exponential: {first: 5s}}}", "rules.0.do.retry.exponential: 'attempts' is a required pr"),
+        ("do: {erp: {}, once: {per: tenant, within: 1h}, digest: {every: 1h}}", "rules.0.do: once and digest both say"),
         ("do: {erp: {timeout: 5s}}", "rules.0.do.erp: a modifier, not an option: move it left"),
         ("do: {slack: {tex: hi}}", "rules.0.do.slack: unknown option; slack has: url, token, api, channel, text"),
         ("do: {forward: {method: GET}}", "rules.0.do.forward: 'url' is a required property"),
@@ -358,6 +381,10 @@ def test_the_message_says_what_to_write(text: str, said: str, rules: Draft7Valid
         "do: {mail: {to: '{{ payload.to }}', attachments: '{{ payload.files }}', headers: {X-A: '{{ 1 }}'}}}",
         "do: {slack: {url: '${SLACK}', blocks: ['{{ payload.block }}']}}",
         "do: [erp, {erp: }, {log: {}, dry_run: true, retry: none}, {erp: {}, retry: [5s, 1h30m]}]",
+        "do: {erp: {}, delay: '${vars.wait}', order_by: [$.a, tenant, header.X-A, envelope.$.b], once: {per: $.a, within: 1h}}",
+        "do: {erp: {}, digest: {every: 1h, per: [tenant], max: 2, on_stop: flush}, changed: {of: $.a, per: $.b}}",
+        "do: {erp: {}, changed: {of: type, per: $.b, from: [null, 1], to: won}, during: [sat UTC, sun UTC]}",
+        "do: {erp: {}, retry: {exponential: {first: 5s, factor: 1.5, attempts: 5}, on: [429, 500-599], give_up_after: 3d}}",
         "do: log",
         "from: [agiled, sh*]\non: [invoice.*, 5]\ndo: erp",
         "from: agiled\non: [invoice.paid, unreadable, ping, 'x.*']\ndo: erp",
@@ -438,6 +465,11 @@ def test_tests_that_are_right_are_not_complained_of(text: str, rule_tests: Draft
         ("sources: {a: {type: generic, verify: none, handshake: {answer: {status: 500}}}}", "a status from 200 to 299"),
         ("destinations: {a: {log: {}, retry: {schedule: 5s}}}", "not a list of durations"),
         ("destinations: {a: {log: {}, concurrency: 0}}", "0 is less than the minimum of 1"),
+        ("destinations: {a: {log: {}, rate: 50}}", "not a rate: write a number for each second"),
+        ("destinations: {a: {log: {}, rate: 0/s}}", "not a rate: write a number for each second"),
+        ("destinations: {a: {log: {}, breaker: off}}", "write {share: 50%, of: 10, within: 1m}, or none"),
+        ("destinations: {a: {log: {}, hold: {during: []}}}", "[] should be non-empty"),
+        ("workers: 33", "33 is greater than the maximum of 32"),
         ("destinations: {A: {log: {}}}", "not the name of a destination: use small letters"),
         ("admin: {tokn: x}", "unknown key; admin has: listen, token"),
         ("limits: {body: big}", "not a size: write bytes, or a unit"),
@@ -457,6 +489,9 @@ def test_the_message_about_a_configuration_says_what_to_write(text: str, said: s
         "sources: {a: {type: agiled, verify: none}, b: {type: agiled, secret: ['${A}', '${B}'], tolerance: off}}",
         "sources:\ndestinations: {a: {log: }, b: {forward: {method: '{{ x }}'}, timeout: '${T}', allow_networks: ['::1']}}",
         "version: '1'",
+        "workers: 4\nworker_memory: 512MiB\nallow_commands: true",
+        "destinations: {a: {log: {}, rate: 50/s, breaker: none, hold: {during: sat UTC}, failure_budget: 3d, delay: 5m}}",
+        "destinations: {a: {log: {}, rate: '${vars.r}', breaker: {share: 30%, of: 5, within: 1m, pause: 1m}}}",
     ],
 )
 def test_configurations_that_are_right_are_not_complained_of(text: str, config: Draft7Validator) -> None:
@@ -485,22 +520,34 @@ def test_the_keys_are_those_of_the_readers(known: Known) -> None:
     assert keys_of(of_tests["definitions"]["defaults"]) == set(FACT_KEYS)
 
 
-def is_taken(name: str, *, is_destination: bool) -> bool:
-    """Say whether the reader of modifiers knows one of this name in this version."""
+def is_taken(name: str) -> bool:
+    """Say whether one of this name may stand in a rule."""
     node = read_document(f"{name}: {{}}", "x.yaml", findings := Findings())
     assert isinstance(node, Entries)
-    parse_modifiers(node.entries, findings, is_destination=is_destination)
-    words = ("not in this version yet", "limits a destination")
-    return not any(word in problem.message for problem in findings.problems for word in words)
+    parse_modifiers(node.entries, findings)
+    return not any("limits a destination" in problem.message for problem in findings.problems)
 
 
 def test_the_modifiers_are_those_of_the_reader(known: Known) -> None:
-    beside = {name for name in MODIFIER_NAMES if is_taken(name, is_destination=False)}
+    beside = {name for name in MODIFIER_NAMES if is_taken(name)}
+    assert beside == MODIFIER_NAMES - BOUND_NAMES
     assert set(modifiers()) == beside
+    assert set(bounds()) == BOUND_NAMES
+    assert {"concurrency", *_BOUNDS} == BOUND_NAMES
     assert keys_of(rules_schema(known)["definitions"]["defaults"]) == {*_DEFAULT_KEYS, *beside}
-    on_destinations = {name for name in MODIFIER_NAMES if is_taken(name, is_destination=True)}
     there = keys_of(configuration_schema(known)["definitions"]["destination"])
-    assert there == {*known.actions, *on_destinations, "allow_networks"}
+    assert there == {*known.actions, *MODIFIER_NAMES, "allow_networks"}
+
+
+def test_the_parts_of_modifiers_are_those_of_their_readers() -> None:
+    beside = modifiers() | bounds()
+    retry = beside["retry"]["then"]
+    assert keys_of(retry) == set(_PARTS)
+    assert keys_of(retry["properties"]["exponential"]) == set(_EXPONENTIAL)
+    assert keys_of(beside["once"]) == set(_ONCE)
+    assert keys_of(beside["digest"]) == set(_DIGEST)
+    assert keys_of(beside["changed"]) == set(_CHANGED)
+    assert keys_of(beside["breaker"]["then"]) == set(_BREAKER)
 
 
 def test_the_keys_of_a_configuration_are_those_of_its_reader(
