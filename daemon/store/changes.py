@@ -47,7 +47,7 @@ class Outcome(StrEnum):
     PERMANENT = "permanent"
     #: It was sent and no answer came.
     UNKNOWN = "unknown"
-    #: The process died while it ran; found out at the next start or when its lease ended.
+    #: The process died while it ran; found out at once by its parent, at the next start, or when its lease ended.
     CRASHED = "crashed"
 
 
@@ -70,8 +70,55 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedGate:
+    """`changed`: the delivery is made only if `value` differs from what is remembered, which it then replaces."""
+
+    #: Under which it is remembered: 32 hexadecimal digits, a digest of rule, step and `per`'s values.
+    memory: str
+    #: Canonical JSON, in ASCII.
+    value: str
+    #: Canonical JSON of what it must have been, and must be; None: anything.
+    wanted_from: tuple[str, ...] | None = None
+    wanted_to: tuple[str, ...] | None = None
+    #: Whether the first value ever seen counts as a change.
+    acts_first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnceGate:
+    """`once`: the delivery is made only if none was made within the time; else it is suppressed, and counted."""
+
+    #: As in `ChangedGate`.
+    memory: str
+    within: timedelta
+    #: With `summary: true`: the id of the delivery that tells of the suppressed ones when the time is over. It is made
+    #: with the first that is suppressed, due then.
+    summary_id: DeliveryId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestGate:
+    """`digest`: the delivery is collected into the one that is open for its key; if none is, one is opened."""
+
+    #: As in `ChangedGate`.
+    memory: str
+    #: The id of the delivery that acts for all, if it has to be opened.
+    digest_id: DeliveryId
+    #: How long after it was opened it is due.
+    every: timedelta
+    #: How many it takes; with the last it is due at once.
+    most: int
+    #: Whether `FlushDigests` makes it due.
+    flush_on_stop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
-    """A delivery that a rule asked for."""
+    """A delivery that a rule asked for.
+
+    Its gates are asked in this order, inside the transaction: `changed`, `once`, `digest`. A delivery with a gate, an
+    order or `due_in` has no token: with one it is refused.
+    """
 
     id: DeliveryId
     #: Name of the rule; "" for a fallback.
@@ -83,6 +130,17 @@ class NewDelivery:
     destination: str
     #: A token if the lane had room: then it is inserted running and the claim is made inside the accept.
     token: Token | None = None
+    #: How long until it is due.
+    due_in: timedelta = timedelta(0)
+    #: Canonical JSON of its `order_by` values: first in, first out among those of its lane with the same.
+    order: str | None = None
+    changed: ChangedGate | None = None
+    once: OnceGate | None = None
+    digest: DigestGate | None = None
+    #: Somebody asked again: it is marked so in what is sent.
+    is_replay: bool = False
+    #: The delivery that it repeats, if it repeats one.
+    replay_of: DeliveryId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +178,8 @@ class Accepted:
     is_duplicate: bool = False
     #: The same key came with another body; the first is kept.
     is_conflict: bool = False
+    #: Something became due sooner than the new deliveries say (a digest that is full): look at what waits.
+    wakes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,20 +197,28 @@ class Attempt:
     note: str = ""
     #: A bounded piece of the answer; at most 4,096 characters.
     answer: str = ""
+    #: What was made of it and why, for people: "again in 5 m, attempt 2 of 10"; at most 300 characters.
+    decision: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Record how an attempt ended and where that leaves the delivery. A stale token changes nothing."""
+    """Record how an attempt ended and where that leaves the delivery. A stale token changes nothing.
+
+    When an ordered delivery ends, the next of its order becomes due in the same transaction.
+    """
 
     delivery_id: DeliveryId
     token: Token
-    #: None if nothing was tried (our own shutdown or trouble): spends no attempt.
+    #: None if nothing was tried (our own shutdown or trouble): spends no attempt. One that CRASHED is counted with the
+    #: crashes, and spends none either.
     attempt: Attempt | None
     #: DELIVERED, DEAD, or PENDING to be tried again.
     state: State
     #: With PENDING: how long from now until it is due.
     due_in: timedelta = timedelta(0)
+    #: The event about ourselves that this causes; it is stored only if the token is good.
+    own: Accept | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +237,13 @@ class Replay:
 
     delivery_id: DeliveryId
     new_id: DeliveryId
+    #: How long until it is due: many are spread out, so that live ones are not drowned.
+    due_in: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """Cancel a delivery that waits. The answer is whether it did."""
+    """Cancel a delivery that waits. The answer is whether it did. The next of its order, if any, becomes due."""
 
     delivery_id: DeliveryId
 
@@ -186,6 +256,26 @@ class SetLane:
     is_held: bool
     #: Why, for whoever looks at it.
     reason: str = ""
+    #: As in `Record`.
+    own: Accept | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetHealth:
+    """Note that a lane began to fail, how much of its failure budget was told of, or that it is well again."""
+
+    lane: Lane
+    #: True: it fails, since now if it was well before.
+    is_failing: bool
+    #: Per cent of the budget that an event told of: 0, 50, 90 or 100.
+    told: int = 0
+    #: As in `Record`.
+    own: Accept | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushDigests:
+    """Make open digests due that were told to be sent when the daemon stops. The answer is how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +300,7 @@ class Refused:
 
 #: Everything that can be written. Answers: `Accept` -> tuple[Accepted, ...], in order of its events; `Record` -> bool
 #: (the token was good); `Route` -> bool (the event exists); `Replay` -> DeliveryId | None; `Cancel` -> bool;
-#: `SetLane`, `Reject` -> None; any of them `Refused`, which `GroupCommit` raises as a `StoreError`.
-Change: TypeAlias = Accept | Record | Route | Replay | Cancel | SetLane | Reject
-Answer: TypeAlias = "tuple[Accepted, ...] | bool | DeliveryId | Refused | None"
+#: `FlushDigests` -> int; `SetLane`, `SetHealth`, `Reject` -> None; any of them `Refused`, which `GroupCommit` raises
+#: as a `StoreError`.
+Change: TypeAlias = Accept | Record | Route | Replay | Cancel | SetLane | SetHealth | FlushDigests | Reject
+Answer: TypeAlias = "tuple[Accepted, ...] | bool | int | DeliveryId | Refused | None"

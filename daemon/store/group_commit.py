@@ -14,11 +14,13 @@ from hookline.daemon.store.changes import (
     Cancel,
     Change,
     DeliveryId,
+    FlushDigests,
     Record,
     Refused,
     Reject,
     Replay,
     Route,
+    SetHealth,
     SetLane,
 )
 from hookline.daemon.store.port import Store, StoreError
@@ -84,7 +86,9 @@ class GroupCommit:
     @overload
     async def submit(self, change: Replay) -> DeliveryId | None: ...
     @overload
-    async def submit(self, change: SetLane | Reject) -> None: ...
+    async def submit(self, change: FlushDigests) -> int: ...
+    @overload
+    async def submit(self, change: SetLane | SetHealth | Reject) -> None: ...
     async def submit(self, change: Change) -> Answer:
         """Have the change made in the next batch, and return its answer.
 
@@ -102,7 +106,9 @@ class GroupCommit:
     @overload
     async def submit_soon(self, change: Replay) -> DeliveryId | None: ...
     @overload
-    async def submit_soon(self, change: SetLane | Reject) -> None: ...
+    async def submit_soon(self, change: FlushDigests) -> int: ...
+    @overload
+    async def submit_soon(self, change: SetLane | SetHealth | Reject) -> None: ...
     async def submit_soon(self, change: Change) -> Answer:
         """Do as `submit`, but wait a little for another batch to ride with: nobody waits for this answer."""
         answer: asyncio.Future[Answer] = self._enqueue(self._patient, change)

@@ -10,14 +10,16 @@ import anyio.lowlevel
 
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import Answer, Change, DeliveryId, Lane, State, Token
+from hookline.daemon.store.memory_changes import make
 from hookline.daemon.store.memory_reader import MemoryReader
+from hookline.daemon.store.memory_rows import NEVER
 from hookline.daemon.store.memory_tables import Tables, event_made_at
-from hookline.daemon.store.port import Claimed, StoreError
+from hookline.daemon.store.port import Claimed, Health, StoreError
 from hookline.rules import EventId
 
 T = TypeVar("T")
+Name = TypeVar("Name", bound=str)
 
-_UNFINISHED = frozenset({State.PENDING, State.RUNNING, State.COLLECTED})
 _ACCEPT_LEASE = timedelta(seconds=60)
 
 
@@ -32,11 +34,11 @@ class MemoryStore:
         self._is_open = False
 
     async def open(self) -> None:
-        """Free what was running: whoever ran it is gone."""
+        """End the leases of what was running: whoever ran it is gone."""
         self._is_open = True
         self._tables.counted_since = self._tables.counted_since or self._clock()
         for row in self._tables.of_state(State.RUNNING):
-            self._tables.crash(row)
+            row.lease_ends = NEVER
 
     async def close(self) -> None:
         """Refuse everything until opened again."""
@@ -56,7 +58,7 @@ class MemoryStore:
     async def write(self, changes: Sequence[Change]) -> list[Answer]:
         """Make the changes and answer each, in order."""
         await self._turn()
-        return [self._tables.change(change) for change in changes]
+        return [make(self._tables, change) for change in changes]
 
     async def claim(self, room: Mapping[Lane, int], *, lease: timedelta) -> list[Claimed]:
         """Claim due deliveries, at most `room[lane]` of each lane, longest due first."""
@@ -65,24 +67,13 @@ class MemoryStore:
         left = {lane: count for lane, count in room.items() if lane not in self._tables.held}
         claimed = []
         for row in sorted(self._tables.of_state(State.PENDING), key=lambda row: (row.due_at, row.id)):
-            if row.due_at > now or left.get(row.lane, 0) <= 0:
+            if row.due_at > now or left.get(row.lane, 0) <= 0 or self._tables.is_behind(row):
                 continue
             left[row.lane] -= 1
-            token = Token(self._ids.token())
-            row.begin(token, now=now, lease=lease)
-            claimed.append(
-                Claimed(
-                    id=row.id,
-                    token=token,
-                    event_id=row.event_id,
-                    rule=row.rule,
-                    step=row.step,
-                    lane=row.lane,
-                    destination=row.destination,
-                    attempts=row.attempts,
-                    created_at=row.created_at,
-                )
-            )
+            row.begin(Token(self._ids.token()), now=now, lease=lease)
+            if row.is_digest:
+                self._tables.close_digest(row.parts_of)
+            claimed.append(row.claimed())
         return claimed
 
     async def renew(self, tokens: Mapping[DeliveryId, Token], *, lease: timedelta) -> set[DeliveryId]:
@@ -96,21 +87,19 @@ class MemoryStore:
                 good.add(delivery_id)
         return good
 
-    async def free(self) -> int:
-        """Make deliveries whose lease ended pending again, or dead after three crashes."""
+    async def lost(self, *, limit: int) -> list[Claimed]:
+        """Return running deliveries whose lease has ended."""
         await self._turn()
         now = self._clock()
-        ended = [row for row in self._tables.of_state(State.RUNNING) if row.lease_ends is None or row.lease_ends <= now]
-        for row in ended:
-            self._tables.crash(row)
-        return len(ended)
+        ended = [row for row in self._tables.of_state(State.RUNNING) if row.lease_ends <= now]
+        return [row.claimed() for row in sorted(ended, key=lambda row: (row.lease_ends, row.id))[:limit]]
 
     async def waiting(self) -> Mapping[Lane, datetime]:
         """Return for each lane that waits and is not held when its first delivery is due."""
         await self._turn()
         first: dict[Lane, datetime] = {}
         for row in self._tables.of_state(State.PENDING):
-            if row.lane not in self._tables.held:
+            if row.lane not in self._tables.held and not self._tables.is_behind(row):
                 first[row.lane] = min(row.due_at, first.get(row.lane, row.due_at))
         return first
 
@@ -118,6 +107,11 @@ class MemoryStore:
         """Return the held lanes and why."""
         await self._turn()
         return dict(self._tables.held)
+
+    async def failing(self) -> Mapping[Lane, Health]:
+        """Return the lanes that fail."""
+        await self._turn()
+        return dict(self._tables.failing)
 
     async def unrouted(self, *, limit: int) -> list[EventId]:
         """Return events that are yet to be routed, oldest first."""
@@ -137,8 +131,7 @@ class MemoryStore:
             is_kept = (
                 tables.events[event_id].is_unrouted
                 or event_made_at(event_id) >= now - events
-                or any(row.state in _UNFINISHED for row in rows)
-                or any(row.state is State.DEAD and row.ended_at >= now - dead for row in rows)
+                or any(tables.is_needed(row, dead_since=now - dead) for row in rows)
             )
             if is_kept:
                 continue
@@ -156,7 +149,9 @@ class MemoryStore:
             del tables.rejections[bucket]
             removed += 1
         removed += _prune_hours(tables.hours, before_hour, limit - removed)
-        return removed + _prune_hours(tables.rule_hours, before_hour, limit - removed)
+        removed += _prune_hours(tables.rule_hours, before_hour, limit - removed)
+        removed += _prune_hours(tables.lane_hours, before_hour, limit - removed)
+        return removed + tables.memories.prune(over_by=now, untouched_since=now - dedupe, limit=limit - removed)
 
     def reader(self) -> MemoryReader:
         """Return a reader of the same dicts."""
@@ -169,7 +164,7 @@ class MemoryStore:
             raise StoreError("the store is not open")
 
 
-def _prune_hours(hours: dict[tuple[str, datetime], T], before_hour: datetime, room: int) -> int:
+def _prune_hours(hours: dict[tuple[Name, datetime], T], before_hour: datetime, room: int) -> int:
     """Remove at most `room` rows before an hour, but each name's last one, and return how many."""
     last = dict(sorted(hours))
     old = [(name, hour) for name, hour in hours if hour < min(before_hour, last[name])][:room]

@@ -8,10 +8,12 @@ from datetime import datetime
 
 from hookline.daemon.ids import encode, lowest_at
 from hookline.daemon.store.changes import Attempt, DeliveryId, State
-from hookline.daemon.store.memory_tables import DeliveryRow, Tables, event_made_at
+from hookline.daemon.store.memory_rows import DeliveryRow
+from hookline.daemon.store.memory_tables import Tables, event_made_at
 from hookline.daemon.store.port import (
     DeliveryFilter,
     EventFilter,
+    LaneActivity,
     LaneState,
     RuleActivity,
     SourceActivity,
@@ -55,15 +57,18 @@ class MemoryReader:
         self, where: DeliveryFilter, *, limit: int, before: DeliveryId | None = None
     ) -> list[StoredDelivery]:
         """List deliveries, newest first."""
+        repeated = {row.replay_of for row in self._tables.deliveries.values()} if where.not_replayed else set()
         found = [
             row
             for delivery_id, row in sorted(self._tables.deliveries.items(), reverse=True)
             if (before is None or delivery_id < before)
             and _is_between("dlv", delivery_id, where.since, where.until)
             and where.event_id in (None, row.event_id)
+            and where.source in (None, self._tables.events[row.event_id].event.source)
             and where.destination in (None, row.destination)
             and where.rule in (None, row.rule)
             and where.state in (None, row.state)
+            and row.id not in repeated
         ]
         return [self._stored(row) for row in found[:limit]]
 
@@ -72,24 +77,59 @@ class MemoryReader:
         row = self._tables.deliveries.get(delivery_id)
         return list(row.tries) if row else []
 
+    async def members(self, delivery_id: DeliveryId, *, limit: int) -> list[StoredEvent]:
+        """Return the events that were collected into a digest, first to last."""
+        digest = self._tables.deliveries.get(delivery_id)
+        if digest is None or not digest.is_digest:
+            return []
+        collected = [row for row in self._parts(digest) if row.state is State.COLLECTED]
+        return [self._tables.events[row.event_id] for row in collected[:limit]]
+
+    async def parts(self, delivery_id: DeliveryId, *, limit: int) -> list[StoredDelivery]:
+        """Return the deliveries that this one acts for, first to last."""
+        row = self._tables.deliveries.get(delivery_id)
+        return [] if row is None else [self._stored(part) for part in self._parts(row)[:limit]]
+
+    def _parts(self, row: DeliveryRow) -> list[DeliveryRow]:
+        whole = row.id if row.parts_of is None else row.parts_of
+        return [part for _, part in sorted(self._tables.deliveries.items()) if part.part_of == whole]
+
     async def lanes(self) -> list[LaneState]:
-        """Return every lane that has unfinished deliveries or is held."""
-        unfinished = (State.PENDING, State.RUNNING, State.COLLECTED)
-        rows = [row for row in self._tables.deliveries.values() if row.state in unfinished]
+        """Return every lane that has unfinished deliveries, is held, or fails."""
+        tables = self._tables
+        rows = [row for row in tables.deliveries.values() if row.has_work_left]
         states = []
-        for lane in sorted({row.lane for row in rows} | self._tables.held.keys()):
-            due = [row.due_at for row in rows if row.lane == lane and row.state is State.PENDING]
+        for lane in sorted({row.lane for row in rows} | tables.held.keys() | tables.failing.keys()):
+            waits = [row for row in rows if row.lane == lane and row.state is State.PENDING]
+            health = tables.failing.get(lane)
             states.append(
                 LaneState(
                     lane=lane,
-                    pending=len(due),
+                    pending=len(waits),
                     running=sum(row.lane == lane and row.state is State.RUNNING for row in rows),
-                    oldest_due_at=min(due, default=None),
-                    is_held=lane in self._tables.held,
-                    reason=self._tables.held.get(lane, ""),
+                    oldest_due_at=min((row.due_at for row in waits if not tables.is_behind(row)), default=None),
+                    is_held=lane in tables.held,
+                    reason=tables.held.get(lane, ""),
+                    failing_since=None if health is None else health.since,
                 )
             )
         return states
+
+    async def lane_activity(self, *, since: datetime) -> list[LaneActivity]:
+        """Return what was tried in each lane, by name."""
+        start = since.replace(minute=0, second=0, microsecond=0)
+        hours = {key: counts for key, counts in self._tables.lane_hours.items() if key[1] >= start}
+        return [
+            LaneActivity(
+                lane=lane,
+                delivered=sum(delivered for (name, _), (delivered, _) in hours.items() if name == lane),
+                failed=sum(failed for (name, _), (_, failed) in hours.items() if name == lane),
+                last_delivered_at=max(
+                    (hour for (name, hour), (delivered, _) in hours.items() if name == lane and delivered), default=None
+                ),
+            )
+            for lane in sorted({lane for lane, _ in hours})
+        ]
 
     async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
         """Return refused requests, the latest first."""
@@ -170,6 +210,13 @@ class MemoryReader:
             crashes=row.crashes,
             replay_of=row.replay_of,
             last_attempt=row.tries[-1] if row.tries else None,
+            is_replay=row.is_replay,
+            why=row.why,
+            part_of=row.part_of,
+            stands_for=row.stands_for,
+            is_digest=row.is_digest,
+            order=row.order,
+            is_behind=self._tables.is_behind(row),
         )
 
 

@@ -41,6 +41,17 @@ class Claimed:
     attempts: int
     #: When it was created: `give_up_after` counts from here.
     created_at: datetime
+    #: How often a process died while it ran.
+    crashes: int = 0
+    #: Canonical JSON of its order, if it has one: when it ends, the next of it becomes due.
+    order: str | None = None
+    #: Of `changed`: canonical JSON of what the value was before; None if it asks for no change, or nothing was known.
+    previous: str | None = None
+    #: It acts for the events that were collected into it.
+    is_digest: bool = False
+    #: It tells of deliveries that `once` suppressed: how many; 0 for all others.
+    suppressed: int = 0
+    is_replay: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +68,8 @@ class StoredEvent:
     #: How many requests came again with its key, and how many of those with another body.
     duplicates: int
     conflicts: int
+    #: As in `Request`.
+    document: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +94,18 @@ class StoredDelivery:
     replay_of: DeliveryId | None
     #: The last attempt, if any.
     last_attempt: Attempt | None
+    is_replay: bool = False
+    #: Why it was suppressed, for people: "once: dlv_… acted for it", "unchanged", "the first value seen"; else "".
+    why: str = ""
+    #: The delivery that acts for it: its digest, or the first of `once`.
+    part_of: DeliveryId | None = None
+    #: For how many it acts: those in its digest, or that `once` suppressed; 0 for all others.
+    stands_for: int = 0
+    is_digest: bool = False
+    #: Canonical JSON of its order, if it has one.
+    order: str | None = None
+    #: It waits for an earlier one of its order to end; `due_at` says nothing.
+    is_behind: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +119,29 @@ class LaneState:
     oldest_due_at: datetime | None
     is_held: bool
     reason: str
+    #: Since when it only fails; None if it does not.
+    failing_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """A lane that fails."""
+
+    since: datetime
+    #: Per cent of its failure budget that an event told of.
+    told: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneActivity:
+    """What was tried in a lane in the hours asked for."""
+
+    lane: Lane
+    #: Attempts that ended delivered, and that did not.
+    delivered: int
+    failed: int
+    #: When one was delivered last, to the hour; None if none was in these hours.
+    last_delivered_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,11 +201,14 @@ class DeliveryFilter:
     """Which deliveries to list; every field narrows."""
 
     event_id: EventId | None = None
+    source: str | None = None
     destination: str | None = None
     rule: str | None = None
     state: State | None = None
     since: datetime | None = None
     until: datetime | None = None
+    #: True: only those that no other repeats (`replay_of`).
+    not_replayed: bool = False
 
 
 class Reader(Protocol):
@@ -188,8 +239,23 @@ class Reader(Protocol):
         """Return the attempts of a delivery, first to last."""
         ...
 
+    async def members(self, delivery_id: DeliveryId, *, limit: int) -> list[StoredEvent]:
+        """Return the events that were collected into a digest, first to last."""
+        ...
+
+    async def parts(self, delivery_id: DeliveryId, *, limit: int) -> list[StoredDelivery]:
+        """Return the deliveries that this one acts for, first to last: collected into it, or suppressed by `once`."""
+        ...
+
     async def lanes(self) -> list[LaneState]:
-        """Return every lane that has unfinished deliveries or is held."""
+        """Return every lane that has unfinished deliveries, is held, or fails."""
+        ...
+
+    async def lane_activity(self, *, since: datetime) -> list[LaneActivity]:
+        """Return what was tried in each lane, by name; counted from the full hour of `since`.
+
+        Its cost does not grow with the number of deliveries.
+        """
         ...
 
     async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
@@ -240,7 +306,7 @@ class Store(Protocol):
     """
 
     async def open(self) -> None:
-        """Lock, migrate, and prove that a commit is durable. Deliveries that a dead process left running are freed."""
+        """Lock, migrate, and prove that a commit is durable. The leases of what a dead process left running end."""
         ...
 
     async def close(self) -> None:
@@ -264,18 +330,18 @@ class Store(Protocol):
         ...
 
     async def claim(self, room: Mapping[Lane, int], *, lease: timedelta) -> list[Claimed]:
-        """Claim due deliveries, at most `room[lane]` of each lane, longest due first; held lanes give none."""
+        """Claim due deliveries, at most `room[lane]` of each lane, longest due first; held lanes give none.
+
+        Of an order, only the first that has not ended. A digest that is claimed takes no more events.
+        """
         ...
 
     async def renew(self, tokens: Mapping[DeliveryId, Token], *, lease: timedelta) -> set[DeliveryId]:
         """Extend the leases of deliveries that still run; return those whose token was still good."""
         ...
 
-    async def free(self) -> int:
-        """Make deliveries whose lease ended pending again, the crash counted and recorded; return how many.
-
-        One that crashed three times is dead.
-        """
+    async def lost(self, *, limit: int) -> list[Claimed]:
+        """Return running deliveries whose lease has ended: who ran them is gone. `Record` ends them by their token."""
         ...
 
     async def waiting(self) -> Mapping[Lane, datetime]:
@@ -284,6 +350,10 @@ class Store(Protocol):
 
     async def held(self) -> Mapping[Lane, str]:
         """Return the held lanes and why."""
+        ...
+
+    async def failing(self) -> Mapping[Lane, Health]:
+        """Return the lanes that fail, as `SetHealth` said."""
         ...
 
     async def unrouted(self, *, limit: int) -> list[EventId]:

@@ -16,8 +16,8 @@ from hookline.daemon.ids import Ids, lowest_at
 from hookline.daemon.store import sqlite_prune as pruning
 from hookline.daemon.store import sqlite_queue as queue
 from hookline.daemon.store.changes import Answer, Change, DeliveryId, Lane, Token
-from hookline.daemon.store.port import Claimed, StoreError
-from hookline.daemon.store.sqlite_accept import Moment
+from hookline.daemon.store.port import Claimed, Health, StoreError
+from hookline.daemon.store.sqlite_batch import Moment
 from hookline.daemon.store.sqlite_file import FileLock, connect, on_thread, prepare_path, set_up, store_error
 from hookline.daemon.store.sqlite_reader import SqliteReader
 from hookline.daemon.store.sqlite_rows import HOUR, micros
@@ -28,7 +28,6 @@ T = TypeVar("T")
 
 _ACCEPT_LEASE = timedelta(seconds=60)
 _MOST_CLAIMED = 1_000
-_FREED_AT_ONCE = 1_000
 
 
 class SqliteStore:
@@ -53,7 +52,7 @@ class SqliteStore:
         self.is_broken = False
 
     async def open(self) -> None:
-        """Lock, migrate, prove that a commit is durable, and free what a dead process left running."""
+        """Lock, migrate, prove that a commit is durable, and end the leases of what a dead process left running."""
         if self._connection is not None:
             raise StoreError(f"{self._path}: is open already")
         self._lock.take()
@@ -61,10 +60,7 @@ class SqliteStore:
             prepare_path(self._path)
             self._connection = await connect(self._path, mode="rw")
             self._writer = await on_thread(self._connection, partial(self._set_up, moment=self._moment()))
-            while await self._run(
-                partial(queue.free, now=self._clock(), ended_by=queue.FOR_EVER, limit=_FREED_AT_ONCE)
-            ):
-                pass
+            await self._run(queue.end_leases)
         except BaseException as error:
             # The connection's thread would keep the process from ever ending, and systemd from starting it again
             # (RELIABILITY, finding 4).
@@ -125,16 +121,9 @@ class SqliteStore:
         now = self._clock()
         return await self._run(lambda writer: queue.renew(writer, tokens, now, lease)) if tokens else set()
 
-    async def free(self) -> int:
-        """Make deliveries whose lease ended pending again, or dead after three crashes; return how many."""
-        now = self._clock()
-        freed = 0
-        while True:
-            work = partial(queue.free, now=now, ended_by=micros(now), limit=_FREED_AT_ONCE)
-            batch = await self._run(work)
-            freed += batch
-            if batch < _FREED_AT_ONCE:
-                return freed
+    async def lost(self, *, limit: int) -> list[Claimed]:
+        """Return running deliveries whose lease has ended, at most `limit`, the longest ended first."""
+        return await self._run(partial(queue.lost, now=self._clock(), limit=limit))
 
     async def waiting(self) -> Mapping[Lane, datetime]:
         """Return for each lane that waits and is not held when its first delivery is due."""
@@ -143,6 +132,10 @@ class SqliteStore:
     async def held(self) -> Mapping[Lane, str]:
         """Return the held lanes and why."""
         return await self._run(queue.held)
+
+    async def failing(self) -> Mapping[Lane, Health]:
+        """Return the lanes that fail."""
+        return await self._run(queue.failing)
 
     async def unrouted(self, *, limit: int) -> list[EventId]:
         """Return events that are yet to be routed, oldest first."""
@@ -171,6 +164,9 @@ class SqliteStore:
         if removed < limit:
             before_hour = micros(now - events) // HOUR
             removed += await self._run(partial(pruning.prune_hours, before_hour=before_hour, room=limit - removed))
+        if removed < limit:
+            forget = partial(pruning.prune_memories, over_by=micros(now), untouched_since=micros(now - dedupe))
+            removed += await self._run(partial(forget, room=limit - removed))
         return removed
 
     async def _prune_keys(self, *, older_than: int, limit: int) -> int:

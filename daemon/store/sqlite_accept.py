@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hookline.daemon.ids import lowest_at
 from hookline.daemon.store.changes import Accept, Accepted, NewDelivery, NewEvent, Request
+from hookline.daemon.store.gates import Body, is_plain
+from hookline.daemon.store.sqlite_batch import Batch, Moment
+from hookline.daemon.store.sqlite_gates import Coming, place
 from hookline.daemon.store.sqlite_names import Names
 from hookline.daemon.store.sqlite_rows import (
     HOUR,
@@ -24,30 +25,12 @@ from hookline.daemon.store.sqlite_rows import (
     json_object,
     json_or_null,
     key_digest,
-    length,
     micros,
 )
 from hookline.daemon.store.sqlite_statements import Row, run_many, select_many, statements
 
 _SQL = statements("sqlite_write")
 _PENDING, _RUNNING = 0, 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """When a transaction happens, written as its rows hold it."""
-
-    at: datetime
-    #: The same in microseconds.
-    now: int
-    #: When claims that are made inside an accept end, in microseconds.
-    lease_until: int
-
-    @classmethod
-    def of(cls, at: datetime, *, accept_lease: timedelta) -> Moment:
-        """Write the times once for all rows of the transaction."""
-        now = micros(at)
-        return cls(at=at, now=now, lease_until=now + length(accept_lease))
 
 
 @dataclass(slots=True)
@@ -57,6 +40,8 @@ class _Rows:
     requests: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     deliveries: list[Row] = field(default_factory=list)
+    #: Deliveries that are more than a row.
+    coming: list[Coming] = field(default_factory=list)
     #: Keys whose window was over.
     rearmed: list[Row] = field(default_factory=list)
     #: By the rules that matched: how many events, and the last one.
@@ -82,10 +67,11 @@ class _Prepared(NamedTuple):
     content: int
 
 
-def accept(
-    connection: sqlite3.Connection, names: Names, accepts: Sequence[Accept], moment: Moment, counters: Counter[str]
-) -> list[tuple[Accepted, ...]]:
-    """Make the changes, in order, and answer them. The caller owns the transaction, and adds up `counters`."""
+def accept(batch: Batch, accepts: Sequence[Accept]) -> list[tuple[Accepted, ...]]:
+    """Make the changes, in order, and answer them."""
+    if not accepts:
+        return []
+    connection, names, moment = batch.connection, batch.names, batch.moment
     prepared: list[tuple[Accept, bytes, list[_Prepared]]] = []
     for change in accepts:
         body = hashlib.sha256(change.request.body).digest()
@@ -105,14 +91,27 @@ def accept(
             _collect(rows, change.request, body, fresh, names, moment)
     run_many(connection, _SQL["insert_requests"], rows.requests)
     run_many(connection, _SQL["insert_events"], rows.events)
-    insert_deliveries(connection, rows.deliveries, counters)
+    insert_deliveries(batch, rows.deliveries)
+    if rows.coming:
+        answers = _wake(answers, place(batch, rows.coming))
     run_many(connection, _SQL["rearm_keys"], rows.rearmed)
     run_many(connection, _SQL["add_to_hours"], _hours(rows.events, moment))
     add_to_rules(connection, rows.matches, moment.now // HOUR)
     run_many(connection, _SQL["count_duplicates"], [(number, *counts) for number, counts in rows.repeats.items()])
-    counters["events"] += len(rows.events)
-    counters["duplicates"] += sum(duplicates for duplicates, _ in rows.repeats.values())
+    batch.counters["events"] += len(rows.events)
+    batch.counters["duplicates"] += sum(duplicates for duplicates, _ in rows.repeats.values())
     return answers
+
+
+def _wake(answers: list[tuple[Accepted, ...]], events: set[int]) -> list[tuple[Accepted, ...]]:
+    """Return the answers, marked where an event made something due at once."""
+    if not events:
+        return answers
+    waking = {event_id(number) for number in events}
+    return [
+        tuple([replace(one, wakes=not one.is_duplicate and one.event_id in waking) for one in answer])
+        for answer in answers
+    ]
 
 
 def _insert_keys(connection: sqlite3.Connection, events: Sequence[_Prepared]) -> _Keys:
@@ -149,6 +148,7 @@ def _collect(  # noqa: PLR0913, PLR0917 - one row's ingredients; a class around 
     rows: _Rows, request: Request, digest: bytes, fresh: Sequence[_Prepared], names: Names, moment: Moment
 ) -> None:
     numbers = [event.number for event in fresh]
+    body: Body | None = None
     request_id = min(numbers)
     rows.requests.append(
         (
@@ -188,7 +188,11 @@ def _collect(  # noqa: PLR0913, PLR0917 - one row's ingredients; a class around 
             count, last = rows.matches.get(rule, (0, 0))
             rows.matches[rule] = (count + 1, max(last, number))
         for delivery in new.deliveries:
-            rows.deliveries.append(delivery_row(delivery, delivery_number(delivery.id), number, names, moment))
+            if is_plain(delivery):
+                rows.deliveries.append(delivery_row(delivery, delivery_number(delivery.id), number, names, moment))
+            else:
+                body = body or Body(len(request.body))
+                rows.coming.append(Coming(delivery, number, body))
 
 
 def _hours(events: Sequence[Row], moment: Moment) -> list[Row]:
@@ -207,16 +211,17 @@ def add_to_rules(connection: sqlite3.Connection, matches: Mapping[str, tuple[int
 
 
 def delivery_row(new: NewDelivery, number: int, event: int, names: Names, moment: Moment) -> Row:
-    """Return the columns of a new delivery: pending, or running if its lane had room."""
+    """Return the columns of a plain delivery: pending, or running if its lane had room."""
     step_id, lane_id = names.step(new)
+    replay_of = None if new.replay_of is None else delivery_number(new.replay_of)
     if new.token is None:
-        return (number, event, step_id, lane_id, _PENDING, moment.now, None, None, None)
-    return (number, event, step_id, lane_id, _RUNNING, moment.now, new.token, moment.lease_until, None)
+        return (number, event, step_id, lane_id, _PENDING, moment.now, None, None, replay_of)
+    return (number, event, step_id, lane_id, _RUNNING, moment.now, new.token, moment.lease_until, replay_of)
 
 
-def insert_deliveries(connection: sqlite3.Connection, rows: Sequence[Row], counters: Counter[str]) -> None:
+def insert_deliveries(batch: Batch, rows: Sequence[Row]) -> None:
     """Insert what `delivery_row` made."""
-    run_many(connection, _SQL["insert_deliveries"], rows)
+    run_many(batch.connection, _SQL["insert_deliveries"], rows)
     running = sum(row[4] for row in rows)
-    counters["running"] += running
-    counters["pending"] += len(rows) - running
+    batch.counters["running"] += running
+    batch.counters["pending"] += len(rows) - running

@@ -47,7 +47,7 @@ def prune_events(writer: SqliteWriter, *, after: int, older_than: int, dead_befo
     connection = writer.connection
     room = min(room, ROWS_AT_ONCE)
     with writer.transaction() as counters:
-        query = (dead_before, after, older_than, EVENTS_AT_ONCE)
+        query = (dead_before, dead_before, after, older_than, EVENTS_AT_ONCE)
         stretch = json.loads(connection.execute(_SQL["old_events"], query).fetchone()[0])
         following: int | None = stretch[-1][0] if len(stretch) == EVENTS_AT_ONCE else None
         events: list[tuple[int]] = []
@@ -72,6 +72,7 @@ def prune_events(writer: SqliteWriter, *, after: int, older_than: int, dead_befo
                 following = after
                 break
         run_many(connection, _SQL["delete_attempts"], deliveries)
+        run_many(connection, _SQL["delete_extras"], deliveries)
         run_many(connection, _SQL["delete_deliveries"], deliveries)
         run_many(connection, _SQL["delete_events"], events)
         run_many(connection, _SQL["delete_requests"], [(request,) for request in sorted(requests)])
@@ -80,10 +81,19 @@ def prune_events(writer: SqliteWriter, *, after: int, older_than: int, dead_befo
 
 
 def prune_hours(writer: SqliteWriter, *, before_hour: int, room: int) -> int:
-    """Remove what was refused, received and matched before an hour (since 1970)."""
+    """Remove what was refused, received, matched and tried before an hour (since 1970)."""
     room = min(room, ROWS_AT_ONCE)
     removed = 0
     with writer.transaction():
-        for statement in ("delete_rejections", "delete_hours", "delete_rule_hours"):
+        for statement in ("delete_rejections", "delete_hours", "delete_rule_hours", "delete_lane_hours"):
             removed += writer.connection.execute(_SQL[statement], (before_hour, room - removed)).rowcount
+    return removed
+
+
+def prune_memories(writer: SqliteWriter, *, over_by: int, untouched_since: int, room: int) -> int:
+    """Remove what `once` and `changed` need no longer remember."""
+    room = min(room, ROWS_AT_ONCE)
+    with writer.transaction():
+        removed = writer.connection.execute(_SQL["delete_windows"], (over_by, room)).rowcount
+        removed += writer.connection.execute(_SQL["delete_values"], (untouched_since, room - removed)).rowcount
     return removed

@@ -1,4 +1,4 @@
-"""What the dispatcher asks: claim, renew, free, wait. Runs on the writing connection's thread, and nowhere else."""
+"""What the dispatcher asks: claim, renew, lost, waiting. Runs on the writing connection's thread, and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from hookline.daemon.ids import made_at
-from hookline.daemon.store.changes import Attempt, DeliveryId, Lane, Outcome, State, Token
-from hookline.daemon.store.port import Claimed
+from hookline.daemon.store.changes import DeliveryId, Lane, Token
+from hookline.daemon.store.port import Claimed, Health
 from hookline.daemon.store.sqlite_rows import (
-    NUMBER_OF_STATE,
-    attempt_columns,
     bound,
     delivery_id,
     event_id,
@@ -24,12 +22,8 @@ from hookline.daemon.store.sqlite_statements import Row, run_many, statements
 from hookline.daemon.store.sqlite_writer import SqliteWriter
 from hookline.rules import EventId
 
-#: A delivery that was running when its process died this often is not tried again: it may be what kills it.
-CRASHES_UNTIL_DEAD = 3
-#: A lease that never ends before this: for "all that run".
-FOR_EVER = (1 << 63) - 1
-
 _SQL = statements("sqlite_queue")
+_GATES = statements("sqlite_gates")
 
 
 def claim(
@@ -49,13 +43,16 @@ def claim(
         until = at + length(lease)
         rows = [(row[0], at, token, until) for (_, row), token in zip(due, tokens, strict=False)]
         run_many(writer.connection, _SQL["claim"], rows)
+        digests = [(row[11],) for (_, row), _ in zip(due, tokens, strict=False) if row[10]]
+        run_many(writer.connection, _GATES["close_digests"], digests)
         counters["pending"] -= len(rows)
         counters["running"] += len(rows)
     return claimed
 
 
 def _claimed(lane: Lane, row: Row, token: Token) -> Claimed:
-    number, event, attempts, _, rule, step, destination = row
+    number, event, attempts, _, crashes, rule, step, destination, *rest = row
+    order, previous, is_digest, parts_of, stands_for, is_replay = rest
     return Claimed(
         id=delivery_id(number),
         token=token,
@@ -66,6 +63,12 @@ def _claimed(lane: Lane, row: Row, token: Token) -> Claimed:
         destination=unbound(destination),
         attempts=attempts,
         created_at=made_at(number),
+        crashes=crashes,
+        order=unbound(order),
+        previous=unbound(previous),
+        is_digest=bool(is_digest),
+        suppressed=0 if parts_of is None or is_digest else stands_for,
+        is_replay=bool(is_replay),
     )
 
 
@@ -80,28 +83,16 @@ def renew(writer: SqliteWriter, tokens: Mapping[DeliveryId, Token], now: datetim
         }
 
 
-def free(writer: SqliteWriter, now: datetime, *, ended_by: int, limit: int) -> int:
-    """End at most `limit` claims whose lease ended by `ended_by` (FOR_EVER: all). A crash spends no attempt."""
-    at = micros(now)
-    with writer.transaction() as counters:
-        lost = writer.connection.execute(_SQL["lost"], (ended_by, limit)).fetchall()
-        ended: list[Row] = []
-        attempts: list[Row] = []
-        for number, tried, crashes, began in lost:
-            state = State.DEAD if crashes + 1 >= CRASHES_UNTIL_DEAD else State.PENDING
-            ended.append((number, NUMBER_OF_STATE[state], at, 0, 1))
-            attempt = Attempt(
-                number=tried + 1,
-                started_at=moment(began),
-                duration=timedelta(microseconds=max(0, at - began)),
-                outcome=Outcome.CRASHED,
-                note="the process that ran it ended; whether it was sent is not known",
-            )
-            attempts.append((number, tried + crashes, *attempt_columns(attempt)))
-            counters[state.value] += 1
-        counters["running"] -= len(lost)
-        writer.end_claims(ended, attempts)
-    return len(lost)
+def end_leases(writer: SqliteWriter) -> None:
+    """End the leases of all that run."""
+    with writer.transaction():
+        writer.connection.execute(_SQL["end_leases"])
+
+
+def lost(writer: SqliteWriter, now: datetime, *, limit: int) -> list[Claimed]:
+    """Return at most `limit` running deliveries whose lease has ended."""
+    found = writer.connection.execute(_SQL["lost"], (micros(now), limit)).fetchall()
+    return [_claimed(Lane(unbound(lane)), row, Token(token)) for *row, token, lane in found]
 
 
 def waiting(writer: SqliteWriter) -> dict[Lane, datetime]:
@@ -112,6 +103,14 @@ def waiting(writer: SqliteWriter) -> dict[Lane, datetime]:
 def held(writer: SqliteWriter) -> dict[Lane, str]:
     """Return the held lanes and why."""
     return {Lane(unbound(name)): unbound(reason) for name, reason in writer.connection.execute(_SQL["held"]).fetchall()}
+
+
+def failing(writer: SqliteWriter) -> dict[Lane, Health]:
+    """Return the lanes that fail."""
+    return {
+        Lane(unbound(name)): Health(since=moment(since), told=told)
+        for name, since, told in writer.connection.execute(_SQL["failing"]).fetchall()
+    }
 
 
 def unrouted(writer: SqliteWriter, *, limit: int) -> list[EventId]:

@@ -24,9 +24,12 @@ ORDER BY e.id DESC LIMIT :limit
 -- name: delivery_rows
 -- The last attempt is the one whose position is one below the sum of both counters.
 SELECT d.id, d.event_id, e.source, e.type, s.rule, s.digest, l.name, s.destination, d.state, d.due_at, d.attempts,
-    d.crashes, d.replay_of, a.number, a.started_at, a.duration, a.outcome, a.status, a.note, a.answer
+    d.crashes, d.replay_of, x.order_key, coalesce(x.why, ''), x.part_of, coalesce(x.is_digest, 0), coalesce(x.stands_for, 0),
+    coalesce(x.is_replay, 0) OR d.replay_of IS NOT NULL,
+    a.number, a.started_at, a.duration, a.outcome, a.status, a.note, a.answer, a.decision
 FROM deliveries AS d JOIN events AS e ON e.id = d.event_id JOIN steps AS s ON s.id = d.step_id
 JOIN lanes AS l ON l.id = d.lane_id
+LEFT JOIN delivery_extras AS x ON x.delivery_id = d.id
 LEFT JOIN attempts AS a ON a.delivery_id = d.id AND a.position = d.attempts + d.crashes - 1
 
 -- name: one_delivery
@@ -36,12 +39,17 @@ WHERE d.id = :id
 WHERE d.id >= :from AND d.id < :to
     AND (:destination IS NULL OR s.destination = :destination)
     AND (:rule IS NULL OR s.rule = :rule)
+    AND (:source IS NULL OR e.source = :source)
+    AND (NOT :not_replayed OR NOT EXISTS (
+        SELECT 1 FROM deliveries AS again WHERE again.event_id = d.event_id AND again.replay_of = d.id
+    ))
 
 -- name: only_of_event
 AND d.event_id = :event_id
 
 -- name: only_in_state
-AND d.state = :state
+-- Pending has two numbers.
+AND d.state IN (:state, :same_state)
 
 -- name: only_apart
 -- The second half is what lets the planner take deliveries_apart.
@@ -51,36 +59,66 @@ AND d.state = :state AND d.state >= 3
 ORDER BY d.id DESC LIMIT :limit
 
 -- name: some_pending
--- The state written out and the plus signs, which keep the id from being the way in, make the planner take
--- deliveries_pending: what waits is few among millions that are done.
-WHERE d.state = 0 AND +d.id >= :from AND +d.id < :to
+-- The states written out and the plus signs, which keep the id from being the way in, make the planner take
+-- deliveries_pending and deliveries_apart: what waits is few among millions that are done.
+WHERE d.id IN (
+    SELECT id FROM deliveries WHERE state = 0 AND +id >= :from AND +id < :to
+    UNION ALL SELECT id FROM deliveries WHERE state = 7 AND state >= 3 AND +id >= :from AND +id < :to
+)
     AND (:destination IS NULL OR s.destination = :destination)
     AND (:rule IS NULL OR s.rule = :rule)
+    AND (:source IS NULL OR e.source = :source)
+    AND (NOT :not_replayed OR NOT EXISTS (
+        SELECT 1 FROM deliveries AS again WHERE again.event_id = d.event_id AND again.replay_of = d.id
+    ))
 ORDER BY +d.id DESC LIMIT :limit
 
 -- name: some_running
--- As above, with deliveries_running.
+-- In the same way, with deliveries_running.
 WHERE d.state = 1 AND +d.id >= :from AND +d.id < :to
     AND (:destination IS NULL OR s.destination = :destination)
     AND (:rule IS NULL OR s.rule = :rule)
+    AND (:source IS NULL OR e.source = :source)
+    AND (NOT :not_replayed OR NOT EXISTS (
+        SELECT 1 FROM deliveries AS again WHERE again.event_id = d.event_id AND again.replay_of = d.id
+    ))
 ORDER BY +d.id DESC LIMIT :limit
 
+-- name: parts_of
+WHERE d.id IN (
+    SELECT part.delivery_id FROM delivery_extras AS part
+    WHERE part.part_of = coalesce((SELECT parts_of FROM delivery_extras WHERE delivery_id = :id), :id)
+) ORDER BY d.id LIMIT :limit
+
+-- name: members_of
+JOIN deliveries AS d ON d.event_id = e.id JOIN delivery_extras AS part ON part.delivery_id = d.id
+WHERE d.state = 6 AND part.part_of = (SELECT parts_of FROM delivery_extras WHERE delivery_id = :id AND is_digest = 1)
+ORDER BY d.id LIMIT :limit
+
 -- name: attempts
-SELECT number, started_at, duration, outcome, status, note, answer FROM attempts WHERE delivery_id = ? ORDER BY position;
+SELECT number, started_at, duration, outcome, status, note, answer, decision FROM attempts WHERE delivery_id = ? ORDER BY position;
 
 -- name: lanes
 WITH waits AS (
     SELECT lane_id, count(*) AS n, min(due_at) AS first FROM deliveries WHERE state = 0 GROUP BY lane_id
 ), runs AS (
     SELECT lane_id, count(*) AS n FROM deliveries WHERE state = 1 GROUP BY lane_id
-), collects AS (
-    SELECT DISTINCT lane_id FROM deliveries WHERE state = 6 AND state >= 3
+), behind AS (
+    -- All but the heads.
+    SELECT lane_id, count(*) - count(DISTINCT queue) AS n FROM ordered GROUP BY lane_id
 )
-SELECT l.name, coalesce(waits.n, 0), coalesce(runs.n, 0), waits.first, l.is_held, l.reason
+SELECT l.name, coalesce(waits.n, 0) + coalesce(behind.n, 0), coalesce(runs.n, 0), waits.first, l.is_held, l.reason,
+    l.failing_since
 FROM lanes AS l LEFT JOIN waits ON waits.lane_id = l.id LEFT JOIN runs ON runs.lane_id = l.id
-LEFT JOIN collects ON collects.lane_id = l.id
-WHERE waits.n > 0 OR runs.n > 0 OR collects.lane_id IS NOT NULL OR l.is_held = 1
+LEFT JOIN behind ON behind.lane_id = l.id
+WHERE waits.n > 0 OR runs.n > 0 OR l.is_held = 1 OR l.failing_since IS NOT NULL
 ORDER BY l.name;
+
+-- name: lane_activity
+-- CROSS JOIN: lane by lane, so that old hours are never looked at.
+SELECT l.name, sum(h.delivered), sum(h.failed), max(CASE WHEN h.delivered > 0 THEN h.hour END)
+FROM lanes AS l CROSS JOIN lane_hours AS h ON h.lane_id = l.id AND h.hour >= ?
+GROUP BY l.id ORDER BY l.name;
 
 -- name: rejections
 SELECT source, reason, first_at, last_at, count, detail, client_ip FROM rejections

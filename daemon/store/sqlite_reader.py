@@ -16,6 +16,7 @@ from hookline.daemon.store.changes import Attempt, DeliveryId, Lane, State
 from hookline.daemon.store.port import (
     DeliveryFilter,
     EventFilter,
+    LaneActivity,
     LaneState,
     RuleActivity,
     SourceActivity,
@@ -26,6 +27,7 @@ from hookline.daemon.store.port import (
 )
 from hookline.daemon.store.sqlite_file import check_schema, connect, on_thread, store_error
 from hookline.daemon.store.sqlite_rows import (
+    BEHIND,
     HOUR,
     NUMBER_OF_STATE,
     attempt_from,
@@ -95,14 +97,18 @@ class SqliteReader:
     ) -> list[StoredDelivery]:
         """List deliveries, newest first."""
         end = None if before is None else delivery_number(before)
+        state = None if where.state is None else NUMBER_OF_STATE[where.state]
         return await self._rows(
             ("delivery_rows", *_delivery_parts(where)),
             {
                 **_range(where.since, where.until, end),
                 "destination": bound_or_null(where.destination),
                 "rule": bound_or_null(where.rule),
+                "source": bound_or_null(where.source),
                 "event_id": None if where.event_id is None else number_or_none("evt", where.event_id),
-                "state": None if where.state is None else NUMBER_OF_STATE[where.state],
+                "state": state,
+                "same_state": BEHIND if where.state is State.PENDING else state,
+                "not_replayed": where.not_replayed,
                 "limit": limit,
             },
             delivery_from,
@@ -112,9 +118,23 @@ class SqliteReader:
         """Return the attempts of a delivery, first to last."""
         return await self._rows(("attempts",), (number_or_none("dlv", delivery_id),), attempt_from)
 
+    async def members(self, delivery_id: DeliveryId, *, limit: int) -> list[StoredEvent]:
+        """Return the events that were collected into a digest, first to last."""
+        values = {"id": number_or_none("dlv", delivery_id), "limit": limit}
+        return await self._rows(("event_rows", "members_of"), values, event_from)
+
+    async def parts(self, delivery_id: DeliveryId, *, limit: int) -> list[StoredDelivery]:
+        """Return the deliveries that this one acts for, first to last."""
+        values = {"id": number_or_none("dlv", delivery_id), "limit": limit}
+        return await self._rows(("delivery_rows", "parts_of"), values, delivery_from)
+
     async def lanes(self) -> list[LaneState]:
-        """Return every lane that has unfinished deliveries or is held."""
+        """Return every lane that has unfinished deliveries, is held, or fails."""
         return await self._rows(("lanes",), (), _lane_from)
+
+    async def lane_activity(self, *, since: datetime) -> list[LaneActivity]:
+        """Return what was tried in each lane, by name, from its rows of hours."""
+        return await self._rows(("lane_activity",), (micros(since) // HOUR,), _lane_activity_from)
 
     async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
         """Return refused requests, the latest first."""
@@ -224,7 +244,7 @@ def _range(since: datetime | None, until: datetime | None, before: int | None) -
 
 
 def _lane_from(row: tuple[Any, ...]) -> LaneState:
-    name, pending, running, first, is_held, reason = row
+    name, pending, running, first, is_held, reason, failing_since = row
     return LaneState(
         lane=Lane(unbound(name)),
         pending=pending,
@@ -232,6 +252,17 @@ def _lane_from(row: tuple[Any, ...]) -> LaneState:
         oldest_due_at=None if first is None else moment(first),
         is_held=bool(is_held),
         reason=unbound(reason) if is_held else "",
+        failing_since=None if failing_since is None else moment(failing_since),
+    )
+
+
+def _lane_activity_from(row: tuple[Any, ...]) -> LaneActivity:
+    name, delivered, failed, hour = row
+    return LaneActivity(
+        lane=Lane(unbound(name)),
+        delivered=delivered,
+        failed=failed,
+        last_delivered_at=None if hour is None else moment(hour * HOUR),
     )
 
 

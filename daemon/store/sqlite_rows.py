@@ -11,11 +11,11 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from hookline.daemon.ids import decode, encode, made_at
-from hookline.daemon.sources.body import read_body
+from hookline.daemon.sources.stored_payload import payload_and_envelope, read_document
 from hookline.daemon.store.changes import Attempt, DeliveryId, NewEvent, Outcome, State
 from hookline.daemon.store.port import StoredDelivery, StoredEvent
 from hookline.daemon.store.sqlite_statements import Row
-from hookline.rules import Event, EventId, Json
+from hookline.rules import Event, EventId
 
 #: As in the schema's comment on `deliveries.state`.
 STATES = (
@@ -26,10 +26,14 @@ STATES = (
     State.CANCELLED,
     State.SUPPRESSED,
     State.COLLECTED,
+    State.PENDING,
 )
-NUMBER_OF_STATE = {state: number for number, state in enumerate(STATES)}
+NUMBER_OF_STATE = {state: STATES.index(state) for state in State}
+#: Pending behind an earlier one of its order.
+BEHIND = 7
 
 MAX_NOTE = 1_000
+MAX_DECISION = 300
 MAX_ANSWER = 4_096
 
 #: In microseconds: rejections and activity are counted by it.
@@ -136,7 +140,7 @@ def json_or_null(value: tuple[str | int, ...] | None) -> str | None:
 
 
 def attempt_columns(attempt: Attempt) -> Row:
-    """Return number, started_at, duration, outcome, status, note, answer."""
+    """Return number, started_at, duration, outcome, status, note, answer, decision."""
     return (
         attempt.number,
         micros(attempt.started_at),
@@ -145,12 +149,13 @@ def attempt_columns(attempt: Attempt) -> Row:
         attempt.status,
         bound(attempt.note[:MAX_NOTE]),
         bound(attempt.answer[:MAX_ANSWER]),
+        bound(attempt.decision[:MAX_DECISION]),
     )
 
 
 def attempt_from(row: Row) -> Attempt:
     """Read back what `attempt_columns` wrote."""
-    number, started_at, duration, outcome, status, note, answer = row
+    number, started_at, duration, outcome, status, note, answer, decision = row
     return Attempt(
         number=number,
         started_at=moment(started_at),
@@ -159,6 +164,7 @@ def attempt_from(row: Row) -> Attempt:
         status=status,
         note=unbound(note),
         answer=unbound(answer),
+        decision=unbound(decision),
     )
 
 
@@ -168,7 +174,9 @@ def event_from(row: Row) -> StoredEvent:
     matched, is_unrouted, duplicates, conflicts, version, content_type, client_ip, headers, query, body, document = rest
     pointer = None if pointer_text is None else tuple(json.loads(pointer_text))
     content_type = unbound(content_type)
-    payload, envelope = _payload(None if type_ == "unreadable" else _document(body, content_type, document), pointer)
+    document = unbound(document)
+    whole = None if type_ == "unreadable" else read_document(body, content_type, document)
+    payload, envelope = payload_and_envelope(whole, pointer)
     return StoredEvent(
         event=Event(
             id=event_id(number),
@@ -194,37 +202,14 @@ def event_from(row: Row) -> StoredEvent:
         matched=() if matched is None else tuple(json.loads(matched)),
         duplicates=duplicates,
         conflicts=conflicts,
+        document=document,
     )
-
-
-def _document(body: bytes, content_type: str, kept: str | bytes | None) -> Json:
-    """Return what the request's events were read from; None if it cannot be read, as its receiver had it."""
-    if kept is not None:
-        read: Json = json.loads(unbound(kept))
-        return read
-    try:
-        return read_body(body, content_type)
-    except ValueError:
-        return None
-
-
-def _payload(whole: Json, pointer: tuple[str | int, ...] | None) -> tuple[Json, Json]:
-    """Return payload and envelope."""
-    if pointer is None:
-        return whole, None
-    element: Any = whole
-    try:
-        for step in pointer:
-            element = element[step]
-    except (LookupError, TypeError):
-        return None, whole
-    return element, whole
 
 
 def delivery_from(row: Row) -> StoredDelivery:
     """Read a delivery out of the columns of `delivery_rows`."""
     number, event, source, event_type, rule, step, lane, destination, state, due_at, attempts, crashes, *rest = row
-    replay_of, *last_attempt = rest
+    replay_of, order, why, part_of, is_digest, stands_for, is_replay, *last_attempt = rest
     return StoredDelivery(
         id=delivery_id(number),
         event_id=event_id(event),
@@ -241,4 +226,11 @@ def delivery_from(row: Row) -> StoredDelivery:
         crashes=crashes,
         replay_of=None if replay_of is None else delivery_id(replay_of),
         last_attempt=None if last_attempt[0] is None else attempt_from(tuple(last_attempt)),
+        is_replay=bool(is_replay),
+        why=unbound(why),
+        part_of=None if part_of is None else delivery_id(part_of),
+        stands_for=stands_for,
+        is_digest=bool(is_digest),
+        order=unbound(order),
+        is_behind=state == BEHIND,
     )

@@ -73,8 +73,9 @@ INSERT INTO rule_sets (version) VALUES (?);
 -- name: running
 -- The deliveries of a batch of records that run, with their tokens. One row, because each row that is fetched costs a
 -- round of the interpreter's lock.
-SELECT json_group_array(json_array(id, token, attempts + crashes)) FROM deliveries
-WHERE id IN (VALUES (?)) AND state = 1;
+SELECT json_group_array(json_array(
+    id, token, attempts + crashes, lane_id, EXISTS (SELECT 1 FROM ordered WHERE delivery_id = deliveries.id)
+)) FROM deliveries WHERE id IN (VALUES (?)) AND state = 1;
 
 -- name: end_claims
 UPDATE deliveries SET state = r.column2, due_at = r.column3, attempts = attempts + r.column4, crashes = crashes + r.column5,
@@ -82,8 +83,12 @@ UPDATE deliveries SET state = r.column2, due_at = r.column3, attempts = attempts
 FROM (VALUES (?, ?, ?, ?, ?)) AS r WHERE deliveries.id = r.column1;
 
 -- name: insert_attempts
-INSERT INTO attempts (delivery_id, position, number, started_at, duration, outcome, status, note, answer)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO attempts (delivery_id, position, number, started_at, duration, outcome, status, note, answer, decision)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_to_lanes
+INSERT INTO lane_hours (lane_id, hour, delivered, failed) VALUES (?, ?, ?, ?)
+ON CONFLICT (lane_id, hour) DO UPDATE SET delivered = delivered + excluded.delivered, failed = failed + excluded.failed;
 
 -- name: matched_before
 SELECT matched FROM events WHERE id = ?;
@@ -91,16 +96,19 @@ SELECT matched FROM events WHERE id = ?;
 -- name: route_event
 UPDATE events SET rule_set_id = ?, matched = ?, is_unrouted = 0 WHERE id = ?;
 
--- name: delivery_to_replay
-SELECT event_id, step_id, lane_id FROM deliveries WHERE id = ?;
-
 -- name: cancel
--- Pending ones, and those that wait in a digest.
+-- Pending ones, those behind others, and those that wait in a digest.
 UPDATE deliveries SET state = 4 WHERE id = ? AND state = ?;
 
 -- name: set_lane
 INSERT INTO lanes (name, is_held, reason) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET is_held = excluded.is_held, reason = excluded.reason;
+
+-- name: set_failing
+UPDATE lanes SET failing_since = coalesce(failing_since, ?), told = ? WHERE id = ?;
+
+-- name: set_well
+UPDATE lanes SET failing_since = NULL, told = 0 WHERE id = ?;
 
 -- name: reject
 INSERT INTO rejections (source, reason, hour, first_at, last_at, count, detail, client_ip)

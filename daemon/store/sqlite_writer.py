@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import assert_never
 
-from hookline.daemon.ids import made_at
 from hookline.daemon.store.changes import (
     Accept,
     Answer,
     Cancel,
     Change,
-    DeliveryId,
-    NewDelivery,
+    FlushDigests,
     Record,
     Refused,
     Reject,
     Replay,
     Route,
+    SetHealth,
     SetLane,
-    State,
 )
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite_accept import Moment, accept, add_to_rules, delivery_row, insert_deliveries
+from hookline.daemon.store.sqlite_accept import accept
+from hookline.daemon.store.sqlite_batch import Batch, Moment
 from hookline.daemon.store.sqlite_names import Names
-from hookline.daemon.store.sqlite_rows import (
-    HOUR,
-    NUMBER_OF_STATE,
-    attempt_columns,
-    bound,
-    delivery_number,
-    json_or_null,
-    length,
-    micros,
-    number_or_none,
-)
-from hookline.daemon.store.sqlite_statements import Row, run_many, select_many, statements
+from hookline.daemon.store.sqlite_operate import cancel, flush_digests, reject, replay, route, set_health, set_lane
+from hookline.daemon.store.sqlite_record import record
+from hookline.daemon.store.sqlite_rows import bound
+from hookline.daemon.store.sqlite_statements import run_many, statements
 
 _SQL = statements("sqlite_write")
-_PENDING, _COLLECTED = NUMBER_OF_STATE[State.PENDING], NUMBER_OF_STATE[State.COLLECTED]
-_MAX_DETAIL = 500
 
 # What a change brings on itself: a row that is there already, an id that is none, a value that no column takes.
 _OWN_FAULTS = (
@@ -137,129 +125,16 @@ class SqliteWriter:
         return answer
 
     def _make(self, changes: Sequence[Change], moment: Moment, counters: Counter[str]) -> list[Answer]:
+        batch = Batch(connection=self.connection, names=self.names, moment=moment, counters=counters)
         answers: list[Answer] = []
         for kind, run in groupby(changes, key=type):
             if kind is Accept:
-                accepts = [change for change in run if isinstance(change, Accept)]
-                answers += accept(self.connection, self.names, accepts, moment, counters)
+                answers += accept(batch, [change for change in run if isinstance(change, Accept)])
             elif kind is Record:
-                records = [change for change in run if isinstance(change, Record)]
-                answers += self._record(records, moment, counters)
+                answers += record(batch, [change for change in run if isinstance(change, Record)])
             else:
-                answers += [self._make_one(change, moment, counters) for change in run]
+                answers += [_make_one(batch, change) for change in run]
         return answers
-
-    def _make_one(self, change: Change, moment: Moment, counters: Counter[str]) -> Answer:
-        answer: Answer = None
-        match change:
-            case Route():
-                answer = self._route(change, moment, counters)
-            case Replay():
-                answer = self._replay(change, moment, counters)
-            case Cancel():
-                answer = self._cancel(change, counters)
-            case SetLane():
-                row = (bound(change.lane), change.is_held, bound(change.reason))
-                self.connection.execute(_SQL["set_lane"], row)
-            case Reject():
-                self._reject(change, moment, counters)
-            case Accept() | Record():
-                raise TypeError("these are made in runs")
-            case _:
-                assert_never(change)
-        return answer
-
-    def _record(self, records: Sequence[Record], moment: Moment, counters: Counter[str]) -> list[Answer]:
-        numbers = [number_or_none("dlv", change.delivery_id) for change in records]
-        asked = [(number,) for number in numbers if number is not None]
-        running: dict[int, tuple[int, int]] = {
-            number: (token, position)
-            for (found,) in select_many(self.connection, _SQL["running"], asked)
-            for number, token, position in json.loads(found)
-        }
-        ended: list[Row] = []
-        attempts: list[Row] = []
-        answers: list[Answer] = []
-        for change, number in zip(records, numbers, strict=True):
-            if change.state is State.RUNNING:
-                raise ValueError("a result cannot leave its delivery running")
-            token, position = running.get(number, (None, 0)) if number is not None else (None, 0)
-            if number is None or token != change.token:
-                answers.append(False)
-                continue
-            # Taken out: a second result with the same token comes too late.
-            del running[number]
-            state, due_at = NUMBER_OF_STATE[change.state], moment.now + length(change.due_in)
-            ended.append((number, state, due_at, 0 if change.attempt is None else 1, 0))
-            if change.attempt is not None:
-                attempts.append((number, position, *attempt_columns(change.attempt)))
-            counters["running"] -= 1
-            counters[change.state.value] += 1
-            answers.append(True)
-        self.end_claims(ended, attempts)
-        return answers
-
-    def end_claims(self, ended: Sequence[Row], attempts: Sequence[Row]) -> None:
-        """End claims: rows of (id, state, due_at, attempts to add, crashes to add), and the attempts' own rows."""
-        run_many(self.connection, _SQL["end_claims"], ended)
-        run_many(self.connection, _SQL["insert_attempts"], attempts)
-
-    def _insert_deliveries(
-        self, new: Iterable[NewDelivery], event: int, moment: Moment, counters: Counter[str]
-    ) -> None:
-        numbered = {delivery_number(delivery.id): delivery for delivery in new}
-        # A change that is repeated finds its own rows.
-        for (number,) in select_many(self.connection, _SQL["known_deliveries"], [(number,) for number in numbered]):
-            del numbered[number]
-        rows = [delivery_row(delivery, number, event, self.names, moment) for number, delivery in numbered.items()]
-        insert_deliveries(self.connection, rows, counters)
-
-    def _route(self, change: Route, moment: Moment, counters: Counter[str]) -> bool:
-        event = number_or_none("evt", change.event_id)
-        found = self.connection.execute(_SQL["matched_before"], (event,)).fetchone()
-        if event is None or found is None:
-            return False
-        row = (self.names.rule_set(change.rules_version), json_or_null(change.matched or None), event)
-        self.connection.execute(_SQL["route_event"], row)
-        # Each event once for a rule, however often it is routed, and in the hour in which it came.
-        new = set(change.matched) - set(json.loads(found[0] or "[]"))
-        add_to_rules(self.connection, dict.fromkeys(new, (1, event)), micros(made_at(event)) // HOUR)
-        self._insert_deliveries(change.deliveries, event, moment, counters)
-        return True
-
-    def _replay(self, change: Replay, moment: Moment, counters: Counter[str]) -> DeliveryId | None:
-        old = number_or_none("dlv", change.delivery_id)
-        found = self.connection.execute(_SQL["delivery_to_replay"], (old,)).fetchone()
-        if found is None:
-            return None
-        new = delivery_number(change.new_id)
-        if not select_many(self.connection, _SQL["known_deliveries"], [(new,)]):
-            insert_deliveries(self.connection, [(new, *found, _PENDING, moment.now, None, None, old)], counters)
-        return change.new_id
-
-    def _cancel(self, change: Cancel, counters: Counter[str]) -> bool:
-        number = number_or_none("dlv", change.delivery_id)
-        for state, name in ((_PENDING, "pending"), (_COLLECTED, "collected")):
-            if self.connection.execute(_SQL["cancel"], (number, state)).rowcount == 1:
-                counters[name] -= 1
-                counters["cancelled"] += 1
-                return True
-        return False
-
-    def _reject(self, change: Reject, moment: Moment, counters: Counter[str]) -> None:
-        detail = bound(change.detail[:_MAX_DETAIL])
-        row = (
-            bound(change.source),
-            change.reason,
-            moment.now // HOUR,
-            moment.now,
-            moment.now,
-            change.count,
-            detail,
-            bound(change.client_ip),
-        )
-        self.connection.execute(_SQL["reject"], row)
-        counters["rejected"] += change.count
 
     def note_start(self, moment: Moment) -> None:
         """Count the start, durably; the first one is since when matches are counted."""
@@ -280,3 +155,27 @@ class SqliteWriter:
             last = self.connection.execute(_SQL["live_rule_set"]).fetchone()
             if last != (number,):
                 self.connection.execute(_SQL["insert_went_live"], (number, moment.now))
+
+
+def _make_one(batch: Batch, change: Change) -> Answer:
+    answer: Answer = None
+    match change:
+        case Route():
+            answer = route(batch, change)
+        case Replay():
+            answer = replay(batch, change)
+        case Cancel():
+            answer = cancel(batch, change)
+        case SetLane():
+            set_lane(batch, change)
+        case SetHealth():
+            set_health(batch, change)
+        case FlushDigests():
+            answer = flush_digests(batch)
+        case Reject():
+            reject(batch, change)
+        case Accept() | Record():
+            raise TypeError("these are made in runs")
+        case _:
+            assert_never(change)
+    return answer

@@ -137,6 +137,21 @@ class Values:
         fields: dict[str, Any] = {"attempt": self.attempt()}
         return Record(delivery_id=delivery, token=token, state=state, **fields | changed)
 
+    async def crash(self, store: Store) -> int:
+        """Record a crash of whatever was lost, as the dispatcher does; return how many there were."""
+        lost = await store.lost(limit=1000)
+        records = [
+            self.record(
+                one.id,
+                one.token,
+                State.DEAD if one.crashes >= 2 else State.PENDING,
+                attempt=self.attempt(one.attempts + 1, Outcome.CRASHED),
+            )
+            for one in lost
+        ]
+        assert await store.write(records) == [True] * len(lost)
+        return len(lost)
+
 
 @pytest.fixture
 def clock() -> Clock:

@@ -222,9 +222,10 @@ async def test_a_delivery_with_a_token_is_claimed_by_its_accept(
     assert (await _stored(reader, new)).state is State.RUNNING
     assert await store.claim({ERP: 5}, lease=LEASE) == []
     clock.pass_(seconds=59)
-    assert await store.free() == 0
+    assert await store.lost(limit=9) == []
     clock.pass_(seconds=2)
-    assert await store.free() == 1
+    (lost,) = await store.lost(limit=9)
+    assert (lost.id, lost.token, lost.crashes) == (new.id, new.token, 0)
 
 
 async def test_claims_take_what_is_due_longest_due_first_within_each_lanes_room(
@@ -269,7 +270,7 @@ async def test_a_renewed_lease_lasts_and_a_lost_one_is_not_renewed(store: Store,
     wrong = {lost.id: Token(lost.token + 1), NO_DELIVERY: Token(1)}
     assert await store.renew({kept.id: kept.token, **wrong}, lease=LEASE) == {kept.id}
     clock.pass_(seconds=11)
-    assert await store.free() == 1
+    assert await values.crash(store) == 1
     assert await store.renew({kept.id: kept.token, lost.id: lost.token}, lease=LEASE) == {kept.id}
 
 
@@ -336,7 +337,7 @@ async def test_a_crash_spends_no_attempt_and_the_third_one_is_the_last(
     await store.write([values.accept(new)])
     for crashes in (1, 2, 3):
         clock.pass_(seconds=61)
-        assert await store.free() == 1
+        assert await values.crash(store) == 1
         stored = await _stored(reader, new)
         assert (stored.attempts, stored.crashes) == (0, crashes)
         assert stored.state is (State.DEAD if crashes == 3 else State.PENDING)
@@ -345,7 +346,7 @@ async def test_a_crash_spends_no_attempt_and_the_third_one_is_the_last(
             assert claimed.attempts == 0
     attempts = await reader.attempts(new.id)
     assert [attempt.outcome for attempt in attempts] == [Outcome.CRASHED] * 3
-    assert await store.free() == 0
+    assert await values.crash(store) == 0
 
 
 async def test_attempts_and_crashes_are_listed_in_order(
@@ -356,7 +357,7 @@ async def test_attempts_and_crashes_are_listed_in_order(
     for number in (1, 2):
         (claimed,) = await store.claim({ERP: 1}, lease=LEASE)
         clock.pass_(seconds=61)
-        await store.free()
+        await values.crash(store)
         (claimed,) = await store.claim({ERP: 1}, lease=LEASE)
         failed = values.attempt(number, Outcome.TRANSIENT)
         await store.write([values.record(claimed.id, claimed.token, State.PENDING, attempt=failed)])
@@ -366,11 +367,17 @@ async def test_attempts_and_crashes_are_listed_in_order(
     assert (stored.attempts, stored.crashes, stored.last_attempt) == (2, 2, attempts[-1])
 
 
-async def test_what_a_dead_process_left_running_is_free_at_once(store: Store, values: Values) -> None:
-    new = values.delivery(is_running=True)
-    await store.write([values.accept(new)])
+async def test_what_a_dead_process_left_running_is_lost_at_once(store: Store, values: Values) -> None:
+    new, other = values.delivery(is_running=True), values.delivery(is_running=True)
+    await store.write([values.accept(new), values.accept(other)])
     await store.close()
     await store.open()
+    assert await store.claim({ERP: 2}, lease=LEASE) == []
+    assert len(await store.lost(limit=1)) == 1
+    assert {one.id: one.token for one in await store.lost(limit=9)} == {new.id: new.token, other.id: other.token}
+    assert await values.crash(store) == 2
+    assert await store.lost(limit=9) == []
+    await store.write([Cancel(delivery_id=other.id)])
     (claimed,) = await store.claim({ERP: 1}, lease=LEASE)
     assert claimed.id == new.id
     assert await store.write([values.record(new.id, new.token)]) == [False]
@@ -416,6 +423,9 @@ async def test_a_replay_is_a_new_delivery_of_the_same_step(store: Store, reader:
     assert old.state is State.DEAD
     assert (fresh.state, fresh.replay_of, fresh.attempts, fresh.last_attempt) == (State.PENDING, new.id, 0, None)
     assert (fresh.event_id, fresh.rule, fresh.step, fresh.lane) == (old.event_id, old.rule, old.step, old.lane)
+    for state in (None, State.DEAD, State.PENDING, State.RUNNING):
+        kept = await reader.deliveries(DeliveryFilter(state=state, not_replayed=True), limit=9)
+        assert [one.id for one in kept] == ([again] if state in (None, State.PENDING) else [])
     assert await reader.delivery(gone) is None
 
 

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import json
 import tempfile
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -18,158 +19,40 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import (
     Accept,
-    Accepted,
-    Answer,
     Attempt,
     Cancel,
     Change,
+    ChangedGate,
     DeliveryId,
+    DigestGate,
+    FlushDigests,
     Lane,
     NewDelivery,
     NewEvent,
+    OnceGate,
     Outcome,
     Record,
     Replay,
     Request,
     Route,
+    SetHealth,
     SetLane,
     State,
     Token,
 )
 from hookline.daemon.store.memory import MemoryStore
-from hookline.daemon.store.port import DeliveryFilter, EventFilter, Store
+from hookline.daemon.store.port import DeliveryFilter, EventFilter, Reader, Store
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.rules import Event, EventId, Json
+from tests.contract.store_model import LEASE, WINDOW, WORK_LEFT, Model
 
-WINDOW = timedelta(hours=2)
-LEASE = timedelta(minutes=1)
 LANES = [Lane("a"), Lane("b"), Lane("c")]
-START = datetime(2026, 5, 4, tzinfo=UTC)
+WITHIN = timedelta(minutes=40)
 
-
-@dataclass
-class ModelDelivery:
-    event_id: EventId
-    lane: Lane
-    state: State
-    due_at: datetime
-    token: Token | None = None
-    lease_until: datetime = START
-    attempts: int = 0
-    crashes: int = 0
-    outcomes: list[Outcome] = field(default_factory=list)
-
-
-@dataclass
-class ModelEvent:
-    key: str
-    made_at: datetime
-    duplicates: int = 0
-    is_unrouted: bool = False
-
-
-class Model:
-    """What a store is, said as shortly as can be."""
-
-    def __init__(self) -> None:
-        self.now = START
-        self.events: dict[EventId, ModelEvent] = {}
-        self.keys: dict[str, tuple[EventId, datetime]] = {}
-        self.deliveries: dict[DeliveryId, ModelDelivery] = {}
-        self.held: set[Lane] = set()
-
-    def insert(self, new: NewDelivery, event_id: EventId) -> None:
-        self.deliveries[new.id] = ModelDelivery(
-            event_id=event_id,
-            lane=new.lane,
-            state=State.RUNNING if new.token else State.PENDING,
-            due_at=self.now,
-            token=new.token,
-            lease_until=self.now + LEASE,
-        )
-
-    def make(self, change: Change) -> Answer:  # noqa: PLR0911 - one for each kind
-        match change:
-            case Accept():
-                return tuple(self.accept(new) for new in change.events)
-            case Record():
-                row = self.deliveries.get(change.delivery_id)
-                if row is None or row.state is not State.RUNNING or row.token != change.token:
-                    return False
-                if change.attempt is not None:
-                    row.attempts += 1
-                    row.outcomes.append(change.attempt.outcome)
-                row.state, row.due_at, row.token = change.state, self.now + change.due_in, None
-                return True
-            case Cancel():
-                row = self.deliveries.get(change.delivery_id)
-                if row is None or row.state is not State.PENDING:
-                    return False
-                row.state = State.CANCELLED
-                return True
-            case Replay():
-                row = self.deliveries.get(change.delivery_id)
-                if row is None:
-                    return None
-                self.deliveries[change.new_id] = ModelDelivery(row.event_id, row.lane, State.PENDING, self.now)
-                return change.new_id
-            case Route():
-                event = self.events.get(change.event_id)
-                if event is None:
-                    return False
-                event.is_unrouted = False
-                for new in change.deliveries:
-                    self.insert(new, change.event_id)
-                return True
-            case SetLane():
-                (self.held.add if change.is_held else self.held.discard)(change.lane)
-                return None
-        raise AssertionError(change)
-
-    def accept(self, new: NewEvent) -> Accepted:
-        key, event_id = new.event.key, new.event.id
-        known = self.keys.get(key)
-        if known is not None and known[0] == event_id:
-            return Accepted(event_id=event_id)
-        if known is not None and known[1] > self.now - WINDOW:
-            if known[0] in self.events:
-                self.events[known[0]].duplicates += 1
-            return Accepted(event_id=known[0], is_duplicate=True)
-        self.keys[key] = event_id, self.now
-        self.events[event_id] = ModelEvent(key, self.now, is_unrouted=new.is_unrouted)
-        for delivery in new.deliveries:
-            self.insert(delivery, event_id)
-        return Accepted(event_id=event_id)
-
-    def due(self, lane: Lane) -> list[DeliveryId]:
-        rows = [
-            (row.due_at, id_) for id_, row in self.deliveries.items() if row.lane == lane and row.state is State.PENDING
-        ]
-        return [id_ for due_at, id_ in sorted(rows) if due_at <= self.now and lane not in self.held]
-
-    def free(self, *, everything: bool = False) -> int:
-        freed = 0
-        for row in self.deliveries.values():
-            if row.state is State.RUNNING and (everything or row.lease_until <= self.now):
-                freed += 1
-                row.crashes += 1
-                row.outcomes.append(Outcome.CRASHED)
-                row.state = State.DEAD if row.crashes == 3 else State.PENDING
-                row.due_at, row.token = self.now, None
-        return freed
-
-    def prune(self, *, events: timedelta, dead: timedelta) -> None:
-        for event_id, event in list(self.events.items()):
-            rows = {id_: row for id_, row in self.deliveries.items() if row.event_id == event_id}
-            if event.made_at >= self.now - events or event.is_unrouted:
-                continue
-            if any(row.state in {State.PENDING, State.RUNNING} for row in rows.values()):
-                continue
-            if any(row.state is State.DEAD and row.due_at >= self.now - dead for row in rows.values()):
-                continue
-            del self.events[event_id]
-            for id_ in rows:
-                del self.deliveries[id_]
+Kind = Literal["plain", "running", "delayed", "x", "y", "once", "summed", "changed 1", "changed 2", "digest", "flushed"]
+KINDS: tuple[Kind, ...] = (
+    "plain", "running", "delayed", "x", "y", "once", "summed", "changed 1", "changed 2", "digest", "flushed"
+)  # fmt: skip
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -189,7 +72,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.loop = self.stack.enter_context(asyncio.Runner())
         self.store = self.make_store(Path(self.stack.enter_context(tempfile.TemporaryDirectory())))
         self.loop.run(self.store.open())
-        self.reader = self.store.reader()
+        self.reader: Reader = self.store.reader()
+        #: What must never happen is looked for beside the model.
+        self.delivered: set[DeliveryId] = set()
+        self.ended: dict[tuple[Lane, str], list[int]] = defaultdict(list)
+        #: Those with `once`: under which memory, and when they came.
+        self.asked: dict[DeliveryId, tuple[str, datetime]] = {}
+        self.members: dict[DeliveryId, list[EventId]] = {}
 
     def teardown(self) -> None:
         self.loop.run(self.reader.close())
@@ -199,15 +88,34 @@ class StoreMachine(RuleBasedStateMachine):
     def write(self, *changes: Change) -> None:
         assert self.loop.run(self.store.write(changes)) == [self.model.make(change) for change in changes]
 
-    def new_delivery(self, lane: Lane, *, is_running: bool) -> NewDelivery:
-        return NewDelivery(
-            id=self.ids.delivery(),
-            rule="r",
-            step="5" * 32,
-            lane=lane,
-            destination=lane,
-            token=Token(self.ids.token()) if is_running else None,
-        )
+    def new_delivery(self, lane: Lane, kind: Kind) -> NewDelivery:
+        fields: dict[str, object] = {}
+        id_ = self.ids.delivery()
+        match kind:
+            case "running":
+                fields = {"token": Token(self.ids.token())}
+            case "delayed":
+                fields = {"due_in": timedelta(minutes=30), "order": "x"}
+            case "x" | "y":
+                fields = {"order": kind}
+            case "once" | "summed":
+                summary = self.ids.delivery() if kind == "summed" else None
+                self.asked[id_] = f"{lane} once", self.model.now
+                fields = {"once": OnceGate(memory=f"{lane} once", within=WITHIN, summary_id=summary)}
+            case "changed 1" | "changed 2":
+                fields = {"changed": ChangedGate(memory=f"{lane} changed", value=kind[-1])}
+            case "digest" | "flushed":
+                fields = {
+                    "digest": DigestGate(
+                        memory=f"{lane} {kind}",
+                        digest_id=self.ids.delivery(),
+                        every=timedelta(minutes=50),
+                        most=3,
+                        flush_on_stop=kind == "flushed",
+                    )
+                }
+        row: dict[str, object] = {"id": id_, "rule": "r", "step": "5" * 32, "destination": lane}
+        return NewDelivery(**row | {"lane": lane} | fields)  # type: ignore[arg-type]
 
     @initialize(target=accepts)
     def nothing_yet(self) -> object:
@@ -216,10 +124,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         target=accepts,
         keys=st.lists(st.sampled_from("klmn"), min_size=1, max_size=3),
-        lanes=st.lists(st.tuples(st.sampled_from(LANES), st.booleans()), max_size=2),
+        lanes=st.lists(st.tuples(st.sampled_from(LANES), st.sampled_from(KINDS)), max_size=3),
         is_unrouted=st.booleans(),
     )
-    def accept(self, keys: list[str], lanes: list[tuple[Lane, bool]], is_unrouted: bool) -> Accept:
+    def accept(self, keys: list[str], lanes: list[tuple[Lane, Kind]], is_unrouted: bool) -> Accept:
         self.model.now += timedelta(milliseconds=1)
         body: Json = [1 for _ in keys]
         events = [
@@ -242,7 +150,7 @@ class StoreMachine(RuleBasedStateMachine):
                 pointer=(number,),
                 rules_version="v",
                 is_unrouted=is_unrouted,
-                deliveries=tuple(self.new_delivery(lane, is_running=is_running) for lane, is_running in lanes),
+                deliveries=tuple(self.new_delivery(lane, kind) for lane, kind in lanes),
             )
             for number, key in enumerate(keys)
         ]
@@ -267,7 +175,7 @@ class StoreMachine(RuleBasedStateMachine):
                 event=Event(**{name: getattr(new.event, name) for name in Event.__slots__} | {"id": self.ids.event()}),
                 pointer=new.pointer,
                 rules_version="v",
-                deliveries=(self.new_delivery(LANES[0], is_running=True),),
+                deliveries=(self.new_delivery(LANES[0], "running"),),
             )
             for new in change.events
         ]
@@ -281,10 +189,19 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {id_ for lane, count in room.items() for id_ in self.model.due(lane)[:count]}
         claimed = self.loop.run(self.store.claim(room, lease=LEASE))
         assert {one.id for one in claimed} == expected
+        assert not expected & self.delivered
         for one in claimed:
             row = self.model.deliveries[one.id]
-            assert (one.lane, one.attempts, one.event_id) == (row.lane, row.attempts, row.event_id)
-            row.state, row.token, row.lease_until = State.RUNNING, one.token, self.model.now + LEASE
+            assert (one.lane, one.attempts, one.crashes) == (row.lane, row.attempts, row.crashes)
+            assert (one.event_id, one.order, one.previous) == (row.event_id, row.order, row.previous)
+            assert (one.is_digest, one.is_replay) == (row.is_digest, row.is_replay)
+            assert one.suppressed == (row.stands_for if row.whole and not row.is_digest else 0)
+            self.model.begin(one.id, one.token)
+            if one.is_digest:
+                found = self.loop.run(self.reader.members(one.id, limit=99))
+                members = [stored.event.id for stored in found]
+                assert members == self.members.setdefault(row.whole or one.id, members)
+                assert len(members) == row.stands_for
         return multiple(*((one.id, one.token) for one in claimed))
 
     @rule(
@@ -294,19 +211,30 @@ class StoreMachine(RuleBasedStateMachine):
         minutes=st.integers(0, 3),
     )
     def record(self, claimed: list[tuple[DeliveryId, Token]], state: State, is_tried: bool, minutes: int) -> None:
-        changes = [
-            Record(
-                delivery_id=id_,
-                token=token,
-                attempt=Attempt(number=1, started_at=self.model.now, duration=LEASE, outcome=Outcome.UNKNOWN)
-                if is_tried
-                else None,
-                state=state,
-                due_in=timedelta(minutes=minutes),
+        outcome = Outcome.UNKNOWN if is_tried else None
+        self.record_all([(id_, token) for id_, token in claimed], state, outcome, timedelta(minutes=minutes))
+
+    def record_all(
+        self, claimed: list[tuple[DeliveryId, Token]], state: State, outcome: Outcome | None, due_in: timedelta
+    ) -> None:
+        attempt = None
+        if outcome is not None:
+            attempt = Attempt(number=1, started_at=self.model.now, duration=LEASE, outcome=outcome)
+        ran = {id_ for id_, row in self.model.deliveries.items() if row.state is State.RUNNING}
+        self.write(
+            *(
+                Record(delivery_id=id_, token=token, attempt=attempt, state=state, due_in=due_in)
+                for id_, token in claimed
             )
-            for id_, token in claimed
-        ]
-        self.write(*changes)
+        )
+        for id_, _ in claimed:
+            row = self.model.deliveries.get(id_)
+            if row is not None and id_ in ran and row.state is not State.RUNNING:
+                ran.discard(id_)
+                if row.state is State.DELIVERED:
+                    self.delivered.add(id_)
+                if row.order is not None and row.state not in WORK_LEFT:
+                    self.ended[row.lane, row.order].append(row.number)
 
     @rule(data=st.data(), state=st.sampled_from([State.DELIVERED, State.DEAD, State.PENDING]))
     def record_what_runs(self, data: st.DataObject, state: State) -> None:
@@ -315,7 +243,7 @@ class StoreMachine(RuleBasedStateMachine):
             id_ = data.draw(st.sampled_from(running))
             token = self.model.deliveries[id_].token
             assert token is not None
-            self.record([(id_, token), (id_, token)], state, is_tried=True, minutes=1)
+            self.record_all([(id_, token), (id_, token)], state, Outcome.UNKNOWN, timedelta(minutes=1))
 
     @rule(claimed=st.lists(deliveries, max_size=4))
     def renew(self, claimed: list[tuple[DeliveryId, Token]]) -> None:
@@ -329,29 +257,39 @@ class StoreMachine(RuleBasedStateMachine):
         for id_ in good:
             self.model.deliveries[id_].lease_until = self.model.now + LEASE
 
-    @rule(data=st.data(), what=st.sampled_from(["cancel", "replay"]))
-    def operate(self, data: st.DataObject, what: str) -> None:
+    @rule(data=st.data(), what=st.sampled_from(["cancel", "replay"]), minutes=st.integers(0, 9))
+    def operate(self, data: st.DataObject, what: str, minutes: int) -> None:
         if self.model.deliveries:
             id_ = data.draw(st.sampled_from(sorted(self.model.deliveries)))
             self.write(
-                Cancel(delivery_id=id_) if what == "cancel" else Replay(delivery_id=id_, new_id=self.ids.delivery())
+                Cancel(delivery_id=id_)
+                if what == "cancel"
+                else Replay(delivery_id=id_, new_id=self.ids.delivery(), due_in=timedelta(minutes=minutes))
             )
 
-    @rule(data=st.data(), lane=st.sampled_from(LANES))
-    def route(self, data: st.DataObject, lane: Lane) -> None:
+    @rule(data=st.data(), lane=st.sampled_from(LANES), kind=st.sampled_from(KINDS))
+    def route(self, data: st.DataObject, lane: Lane, kind: Kind) -> None:
         if self.model.events:
             event_id = data.draw(st.sampled_from(sorted(self.model.events)))
-            new = self.new_delivery(lane, is_running=False)
+            new = self.new_delivery(lane, kind)
             self.write(Route(event_id=event_id, rules_version="w", matched=(), deliveries=(new,)))
 
     @rule(lane=st.sampled_from(LANES), is_held=st.booleans())
     def set_lane(self, lane: Lane, is_held: bool) -> None:
         self.write(SetLane(lane=lane, is_held=is_held, reason="asked for"))
 
+    @rule(lane=st.sampled_from(LANES), is_failing=st.booleans())
+    def set_health(self, lane: Lane, is_failing: bool) -> None:
+        self.write(SetHealth(lane=lane, is_failing=is_failing))
+
+    @rule()
+    def flush(self) -> None:
+        self.write(FlushDigests())
+
     @rule(minutes=st.integers(1, 90))
     def time_passes(self, minutes: int) -> None:
         self.model.now += timedelta(minutes=minutes)
-        assert self.loop.run(self.store.free()) == self.model.free()
+        self.find_the_lost()
 
     @rule()
     def restart(self) -> None:
@@ -359,52 +297,89 @@ class StoreMachine(RuleBasedStateMachine):
         self.loop.run(self.store.close())
         self.loop.run(self.store.open())
         self.reader = self.store.reader()
-        self.model.free(everything=True)
+        for row in self.model.deliveries.values():
+            row.lease_until = self.model.now
+        self.find_the_lost()
+
+    def find_the_lost(self) -> None:
+        lost = self.loop.run(self.store.lost(limit=1000))
+        assert {one.id for one in lost} == self.model.lost()
+        for is_last in (False, True):
+            crashed = [(one.id, one.token) for one in lost if (one.crashes >= 2) is is_last]
+            state = State.DEAD if is_last else State.PENDING
+            self.record_all(crashed, state, Outcome.CRASHED, timedelta(seconds=1))
 
     @rule(limit=st.integers(1, 5))
     def prune(self, limit: int) -> None:
-        events, dead = timedelta(hours=1), timedelta(hours=4)
-        while self.loop.run(self.store.prune(events=events, dedupe=2 * WINDOW, dead=dead, limit=limit)):
+        events, dedupe, dead = timedelta(hours=1), 2 * WINDOW, timedelta(hours=4)
+        while self.loop.run(self.store.prune(events=events, dedupe=dedupe, dead=dead, limit=limit)):
             pass
-        self.model.prune(events=events, dead=dead)
-        for key, (_, made_at) in list(self.model.keys.items()):
-            if made_at < self.model.now - 2 * WINDOW:
-                del self.model.keys[key]
+        self.model.prune(events=events, dedupe=dedupe, dead=dead)
 
     @invariant()
     def store_and_model_agree(self) -> None:
         self.loop.run(self.compare())
 
     async def compare(self) -> None:
-        reader = self.reader
-        rows = await reader.deliveries(DeliveryFilter(), limit=10_000)
+        rows = await self.reader.deliveries(DeliveryFilter(), limit=10_000)
         assert {row.id: (row.event_id, row.lane, row.state, row.attempts, row.crashes) for row in rows} == {
             id_: (row.event_id, row.lane, row.state, row.attempts, row.crashes)
             for id_, row in self.model.deliveries.items()
         }
         for row in rows:
             model = self.model.deliveries[row.id]
+            assert (row.order, row.part_of, row.stands_for) == (model.order, model.part_of, model.stands_for)
+            assert (row.is_digest, row.is_replay) == (model.is_digest, model.is_replay)
+            assert row.is_behind == self.model.is_behind(row.id)
+            assert bool(row.why) == (row.state is State.SUPPRESSED)
             if row.state is State.PENDING:
                 assert row.due_at == model.due_at
             assert (row.last_attempt.outcome if row.last_attempt else None) == (
                 model.outcomes[-1] if model.outcomes else None
             )
-        events = await reader.events(EventFilter(), limit=10_000)
+            if row.stands_for:
+                assert [part.id for part in await self.reader.parts(row.id, limit=99)] == self.model.parts(row.id)
+        events = await self.reader.events(EventFilter(), limit=10_000)
         assert {found.event.id: (found.event.key, found.duplicates, found.is_unrouted) for found in events} == {
             event_id: (event.key, event.duplicates, event.is_unrouted) for event_id, event in self.model.events.items()
         }
         assert all(found.event.payload == 1 for found in events)
-        counts = await reader.counts()
+        counts = await self.reader.counts()
         states = Counter(row.state for row in rows)
         assert counts["events"] == len(events)
         assert {state: counts[state] for state in State} == {state: states[state] for state in State}
-        waiting = await self.store.waiting()
-        assert set(waiting) == {
+        assert set(await self.store.waiting()) == {
             row.lane
-            for row in self.model.deliveries.values()
-            if row.state is State.PENDING and row.lane not in self.model.held
+            for id_, row in self.model.deliveries.items()
+            if row.state is State.PENDING and row.lane not in self.model.held and not self.model.is_behind(id_)
         }
         assert set(await self.store.held()) == self.model.held
+        failing = await self.store.failing()
+        assert {lane: health.since for lane, health in failing.items()} == self.model.failing
+        pending = {
+            lane: sum(row.lane == lane and row.state is State.PENDING for row in rows)
+            for lane in {row.lane for row in rows if row.state in WORK_LEFT} | self.model.held | set(failing)
+        }
+        assert {lane.lane: lane.pending for lane in await self.reader.lanes()} == pending
+
+    @invariant()
+    def of_each_order_one_goes_first_and_in_its_turn(self) -> None:
+        rows = self.loop.run(self.reader.deliveries(DeliveryFilter(), limit=10_000))
+        heads = Counter((row.lane, row.order) for row in rows if row.state in WORK_LEFT and not row.is_behind)
+        assert all(count == 1 for (_, order), count in heads.items() if order is not None)
+        for numbers in self.ended.values():
+            assert numbers == sorted(set(numbers))
+
+    @invariant()
+    def of_each_window_one_acts(self) -> None:
+        rows = self.loop.run(self.reader.deliveries(DeliveryFilter(), limit=10_000))
+        acted: dict[str, list[datetime]] = defaultdict(list)
+        for row in sorted(rows, key=lambda row: row.id):
+            if row.id in self.asked and row.state is not State.SUPPRESSED:
+                memory, at = self.asked[row.id]
+                acted[memory].append(at)
+        for times in acted.values():
+            assert all(later - earlier >= WITHIN for earlier, later in pairwise(times))
 
 
 class MemoryMachine(StoreMachine):

@@ -1,0 +1,39 @@
+"""What the parts of one writing transaction share."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hookline.daemon.store.sqlite_names import Names
+from hookline.daemon.store.sqlite_rows import length, micros
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When a transaction happens, written as its rows hold it."""
+
+    at: datetime
+    #: The same in microseconds.
+    now: int
+    #: When claims that are made inside an accept end, in microseconds.
+    lease_until: int
+
+    @classmethod
+    def of(cls, at: datetime, *, accept_lease: timedelta) -> Moment:
+        """Write the times once for all rows of the transaction."""
+        now = micros(at)
+        return cls(at=at, now=now, lease_until=now + length(accept_lease))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A transaction, as whoever makes a part of it sees it; committing is the writer's."""
+
+    connection: sqlite3.Connection
+    names: Names
+    moment: Moment
+    #: What is added to the stored counters at its end.
+    counters: Counter[str]
