@@ -1,1 +1,1 @@
-"""Delivery: lanes, retries, and the runner of actions."""
+"""Delivery: what is due is claimed, tried, and its outcome recorded; retries, crashes, and the seam to the runner."""

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from hookline.daemon.delivery.lanes import Lanes
+from hookline.daemon.delivery.conclusions import Conclusion, Conclusions
 from hookline.daemon.delivery.materials import Material, Materials, MissingMaterialError
-from hookline.daemon.delivery.policy import DEFAULT_TIMEOUT, LanePolicy, Pace
 from hookline.daemon.delivery.recorder import Recorder
-from hookline.daemon.delivery.results import attempt_of, log_attempt, not_tried, record_of
-from hookline.daemon.delivery.retry import DEFAULT_RETRY, MISSING, Decision, decide
+from hookline.daemon.delivery.results import record_of
+from hookline.daemon.delivery.retry import AGAIN_SOON, MISSING, MOST_LOST, Decision
 from hookline.daemon.delivery.runner import Result, Runner
-from hookline.daemon.store.changes import DeliveryId, Lane, Outcome, Record, SetLane, State, Token
+from hookline.daemon.lanes.lanes import Lanes
+from hookline.daemon.lanes.policy import Pace
+from hookline.daemon.store.changes import DeliveryId, Lane, Outcome, Record, SetHealth, SetLane, State, Token
 from hookline.daemon.store.port import Claimed, StoreError
-from hookline.plugins import Delivery, Log
+from hookline.plugins import Log
 
 _NOTHING = timedelta(0)
 #: How long a delivery waits whose event could not be read.
@@ -30,10 +32,10 @@ class Means:
     """What every attempt is made with."""
 
     runner: Runner
-    policies: Callable[[Lane], LanePolicy]
+    conclusions: Conclusions
+    recorder: Recorder
+    lanes: Lanes
     clock: Callable[[], datetime]
-    #: Between 0 and 1.
-    chance: Callable[[], float]
     log: Log
     pace: Pace
 
@@ -57,15 +59,13 @@ class _Ours:
 
 
 class Attempts:
-    """All deliveries that are ours. Their places in `lanes` are taken by the caller and given back here."""
+    """All deliveries that are ours. Their places in the lanes are taken by the caller and given back here."""
 
-    def __init__(  # noqa: PLR0913 - each by name
+    def __init__(
         self,
         means: Means,
         *,
         materials: Materials,
-        recorder: Recorder,
-        lanes: Lanes,
         group: asyncio.TaskGroup,
         on_room: Callable[[], None],
         on_settled: Callable[[], None],
@@ -77,8 +77,8 @@ class Attempts:
         """
         self._means = means
         self._materials = materials
-        self._recorder = recorder
-        self._lanes = lanes
+        self._recorder = means.recorder
+        self._lanes = means.lanes
         # asyncio's and not anyio's: a third of the cost for each delivery, and a context of its own for each.
         self._group = group
         self._on_room = on_room
@@ -86,6 +86,10 @@ class Attempts:
         self._ours: dict[DeliveryId, _Ours] = {}
         #: Claimed ahead: begun when one before them in their lane ends.
         self._ready: dict[Lane, deque[_Ours]] = {}
+        #: A worker died under them. Forgotten when we end: then they run with others once more, which shows it again.
+        self._suspects: set[DeliveryId] = set()
+        #: Runs, and would be dead if we were killed once more.
+        self._on_its_last: DeliveryId | None = None
         self._returning = 0
         self._is_stopped = False
 
@@ -101,34 +105,40 @@ class Attempts:
 
     def launch(self, claimed: Claimed, material: Material | None = None) -> None:
         """Run a delivery as soon as its lane lets it; without material it is read from the store."""
-        lane = claimed.lane
-        if self._is_stopped or self._lanes.is_held(lane):
+        lane, now = claimed.lane, self._means.clock()
+        if self._is_stopped:
             self.give_back(claimed.id, claimed.token, lane)
             return
-        ours = self._ours[claimed.id] = _Ours(claimed, material)
-        if not self._recorder.is_troubled and self._lanes.begin(lane):
-            ours.task = self._group.create_task(self._attempt(ours))
-        else:
+        if claimed.crashes and not self._may_risk(claimed, now):
+            self.give_back(claimed.id, claimed.token, lane, due_in=AGAIN_SOON)
+            return
+        ours = _Ours(claimed, material)
+        if not self._recorder.is_troubled and self._lanes.begin(lane, now):
+            self._begin(ours)
+        elif self._recorder.is_troubled or self._lanes.is_quick(lane, now):
+            self._ours[claimed.id] = ours
             self._ready.setdefault(lane, deque()).append(ours)
+        else:
+            self.give_back(claimed.id, claimed.token, lane)
 
     def go_on(self) -> None:
         """Begin what was left alone while the store took no results."""
         for lane in tuple(self._ready):
             self._begin_ready(lane)
 
-    def give_back(self, delivery_id: DeliveryId, token: Token, lane: Lane) -> None:
+    def give_back(self, delivery_id: DeliveryId, token: Token, lane: Lane, *, due_in: timedelta = _NOTHING) -> None:
         """Make a claim pending again, which may or may not have been made, and give back its place."""
         self._returning += 1
-        self._group.create_task(self._return(delivery_id, token, lane))
+        record = Record(delivery_id=delivery_id, token=token, attempt=None, state=State.PENDING, due_in=due_in)
+        self._start(self._return(record, lane))
         self._lanes.vacate(lane)
 
-    def hold(self, lane: Lane, reason: str) -> None:
-        """Hold a lane, visibly; durable soon."""
+    def _hold(self, lane: Lane, reason: str) -> SetLane:
+        """Hold a lane, visibly; return what to record."""
         self._lanes.hold(lane)
         goes_on = "goes on by itself when that is back" if reason.startswith(MISSING) else f"hookline release {lane}"
         self._means.log.warning("destination.held", lane=lane, reason=reason, next_step=goes_on)
-        self._group.create_task(self._note_held(SetLane(lane=lane, is_held=True, reason=reason)))
-        self.give_back_ready(lane)
+        return SetLane(lane=lane, is_held=True, reason=reason)
 
     def give_back_ready(self, lane: Lane) -> None:
         """Give back what waits here for its turn in this lane."""
@@ -163,21 +173,57 @@ class Attempts:
             if ours is not None and not ours.is_handed_over and ours.claimed.token == asked[delivery_id]:
                 self._means.log.warning("delivery.lease_lost", delivery_id=delivery_id, lane=ours.claimed.lane)
 
+    async def end_lost(self, lost: Sequence[Claimed]) -> None:
+        """Record that whoever ran these is gone; returns when the store has it."""
+        await asyncio.gather(*[self._end_lost(claimed) for claimed in lost if claimed.id not in self._ours])
+
+    async def _end_lost(self, claimed: Claimed) -> None:
+        is_last = claimed.crashes + 1 >= MOST_LOST
+        event = await self._materials.event(claimed) if is_last else None
+        record = self._means.conclusions.lost(claimed, event).record
+        is_recorded, _ = await self._recorder.record(record)
+        if is_recorded:
+            self._note_recorded(claimed, record)
+
+    def _may_risk(self, claimed: Claimed, now: datetime) -> bool:
+        """Say whether one under which a process died may be claimed now: only if it begins at once.
+
+        Else a daemon that is killed again would count a crash of what never began. And of those that would be dead by
+        it, one runs at a time: whichever it is that kills us, the others do not die of it.
+        """
+        is_last = claimed.crashes + 1 >= MOST_LOST
+        if is_last and self._on_its_last is not None:
+            return False
+        return not self._recorder.is_troubled and self._lanes.can_begin(claimed.lane, now)
+
+    def _begin(self, ours: _Ours) -> None:
+        claimed = ours.claimed
+        self._ours[claimed.id] = ours
+        if claimed.crashes + 1 >= MOST_LOST:
+            self._on_its_last = claimed.id
+        ours.task = self._group.create_task(self._attempt(ours))
+
     async def _attempt(self, ours: _Ours) -> None:
-        claimed, clock = ours.claimed, self._means.clock
-        started_at, result, due_in = clock(), None, _NOTHING
+        claimed, means = ours.claimed, self._means
+        started_at, result, due_in = means.clock(), None, _NOTHING
         ours.has_begun = True
         try:
             if ours.material is None:
                 ours.material = await self._materials.fetch(claimed)
-                started_at = clock()
-            if not ours.is_cut_off:
-                result = await self._run(ours, ours.material)
+                started_at = means.clock()
+            work = means.conclusions.work(claimed, ours.material, is_suspect=claimed.id in self._suspects)
+            if isinstance(work, timedelta):
+                due_in = work
+            # While it was read, its lane may have been held, or found to be down.
+            elif not ours.is_cut_off and not self._lanes.is_closed(claimed.lane, means.clock()):
+                patience = work.limit + means.pace.grace
+                ours.give_up_at = asyncio.get_running_loop().time() + patience.total_seconds()
+                result = await means.runner.run(work)
         except MissingMaterialError as error:
             result = Result(outcome=Outcome.PERMANENT, duration=_NOTHING, note=str(error))
         except StoreError as error:
             due_in = _READ_AGAIN_IN
-            self._means.log.warning("dispatcher.store_error", error=str(error), delivery_id=claimed.id)
+            means.log.warning("dispatcher.store_error", error=str(error), delivery_id=claimed.id)
         except asyncio.CancelledError:
             # Ours ends here; every other passes.
             if ours.task is None or not (ours.is_cut_off or ours.is_given_up) or ours.task.uncancel() > 0:
@@ -185,91 +231,82 @@ class Attempts:
         ours.is_handed_over = True
         if result is None and ours.is_given_up:
             note = "the action did not end within its timeout, and was given up on"
-            result = Result(outcome=Outcome.UNKNOWN, duration=max(_NOTHING, clock() - started_at), note=note)
+            result = Result(outcome=Outcome.UNKNOWN, duration=max(_NOTHING, means.clock() - started_at), note=note)
         if result is None:
-            await self._settle(claimed, record_of(claimed, None, not_tried(due_in=due_in)), None)
+            later = Decision(state=State.PENDING, due_in=due_in)
+            conclusion = Conclusion(record=record_of(claimed, None, later))
+        else:
+            conclusion = means.conclusions.conclude(claimed, result, ours.material, started_at)
+            self._judge(claimed, result, conclusion.record)
+        await self._settle(claimed, conclusion)
+
+    def _judge(self, claimed: Claimed, result: Result, record: Record) -> None:
+        """Remember what may have killed its worker, until it has ended otherwise."""
+        if result.is_interrupted:
             return
-        decision = self._decide(claimed, result, ours.material)
-        if decision.hold is not None and not self._lanes.is_held(claimed.lane):
-            self.hold(claimed.lane, decision.hold)
-        attempt = attempt_of(claimed, result, started_at) if decision.spends_attempt else None
-        if attempt is not None:
-            log_attempt(self._means.log, claimed, attempt, decision, ours.material.event if ours.material else None)
-        await self._settle(claimed, record_of(claimed, attempt, decision), result.duration)
+        if result.outcome is Outcome.CRASHED and record.state is State.PENDING:
+            self._suspects.add(claimed.id)
+        else:
+            self._suspects.discard(claimed.id)
 
-    async def _run(self, ours: _Ours, material: Material) -> Result:
-        claimed, step, means = ours.claimed, material.step, self._means
-        said = (step.modifiers.timeout, means.policies(claimed.lane).modifiers.timeout)
-        limit = next((one for one in said if one is not None), DEFAULT_TIMEOUT)
-        ours.give_up_at = asyncio.get_running_loop().time() + (limit + means.pace.grace).total_seconds()
-        delivery = Delivery(
-            id=claimed.id,
-            event=material.event,
-            body=material.body,
-            content_type=material.content_type,
-            is_split=material.is_split,
-            rule=claimed.rule,
-            destination=claimed.destination,
-            attempt=claimed.attempts + 1,
-        )
-        return await means.runner.run(delivery, step, limit=limit)
-
-    def _decide(self, claimed: Claimed, result: Result, material: Material | None) -> Decision:
-        if result.outcome is Outcome.DELIVERED and not result.is_unrunnable:
-            return _DELIVERED
-        said = material.step.modifiers.retry if material else None
-        policy = said or self._means.policies(claimed.lane).modifiers.retry or DEFAULT_RETRY
-        return decide(result, attempts_made=claimed.attempts + 1, policy=policy, chance=self._means.chance())
-
-    async def _settle(self, claimed: Claimed, record: Record, took: timedelta | None) -> None:
-        lane = claimed.lane
+    async def _settle(self, claimed: Claimed, conclusion: Conclusion) -> None:
+        lane, record, now = claimed.lane, conclusion.record, self._means.clock()
+        if self._on_its_last == claimed.id:
+            self._on_its_last = None
+        changes: list[SetLane | SetHealth] = [conclusion.health] if conclusion.health is not None else []
         # Nothing gets a turn between here and the handing over of the record, so nobody takes a slot whose delivery
         # the store would not hear of.
-        self._lanes.end(lane, took)
+        self._lanes.end(lane, conclusion.took, now=now, has_answered=conclusion.has_answered)
+        if conclusion.hold is not None and not self._lanes.is_held(lane):
+            changes.append(self._hold(lane, conclusion.hold))
+        if changes:
+            self._start(self._recorder.record_in_turn(lane, *changes))
         self._begin_ready(lane)
-        if self._lanes.wants(lane, self._means.clock()):
+        if self._lanes.wants(lane, now):
             self._on_room()
         is_recorded, is_repeated = await self._recorder.record(record)
         del self._ours[claimed.id]
-        if is_recorded and record.state is State.PENDING:
-            self._lanes.waits(lane, self._means.clock() + record.due_in)
-            self._on_room()
-        elif not is_recorded and not is_repeated:
+        if is_recorded:
+            self._note_recorded(claimed, record)
+        elif not is_repeated:
             # The lease ended while it ran, and someone else has it: theirs counts, ours changes nothing.
             self._means.log.warning("delivery.result_dropped", delivery_id=claimed.id, lane=lane)
         self._note_settled()
+
+    def _note_recorded(self, claimed: Claimed, record: Record) -> None:
+        """Learn what waits now that a claim has ended: the same again, or the next of its order."""
+        if record.state is State.PENDING or claimed.order is not None:
+            due_in = record.due_in if record.state is State.PENDING else _NOTHING
+            self._lanes.waits(claimed.lane, self._means.clock() + due_in)
+            self._on_room()
 
     def _begin_ready(self, lane: Lane) -> None:
         ready = self._ready.get(lane)
         if ready is None or self._recorder.is_troubled:
             return
-        if not self._lanes.is_quick(lane):
+        now = self._means.clock()
+        if not self._lanes.is_quick(lane, now):
             self.give_back_ready(lane)
             return
-        while ready and self._lanes.begin(lane):
-            ours = ready.popleft()
-            ours.task = self._group.create_task(self._attempt(ours))
+        while ready and self._lanes.begin(lane, now):
+            self._begin(ready.popleft())
         if not ready:
             del self._ready[lane]
 
-    async def _note_held(self, change: SetLane) -> None:
-        await self._recorder.record(change)
-
-    async def _return(self, delivery_id: DeliveryId, token: Token, lane: Lane) -> None:
-        record = Record(delivery_id=delivery_id, token=token, attempt=None, state=State.PENDING)
+    async def _return(self, record: Record, lane: Lane) -> None:
         was_made, _ = await self._recorder.record(record)
         self._returning -= 1
         if was_made:
-            self._lanes.waits(lane, self._means.clock())
+            self._lanes.waits(lane, self._means.clock() + record.due_in)
             self._on_room()
         self._note_settled()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._group.create_task(work)
 
     def _note_settled(self) -> None:
         if not self._ours and not self._returning:
             self._on_settled()
-
-
-_DELIVERED = Decision(state=State.DELIVERED)
 
 
 def _cancel(ours: _Ours) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
@@ -12,20 +10,25 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hookline.daemon.delivery.attempts import Attempts, Means
-from hookline.daemon.delivery.lanes import Lanes
+from hookline.daemon.delivery.claims import Claims
+from hookline.daemon.delivery.conclusions import Conclusions
 from hookline.daemon.delivery.materials import Material, Materials
-from hookline.daemon.delivery.policy import LanePolicy, Pace
+from hookline.daemon.delivery.notices import NoNotices, Notices
 from hookline.daemon.delivery.recorder import Commit, Recorder
 from hookline.daemon.delivery.runner import Runner
 from hookline.daemon.ids import Ids
-from hookline.daemon.store.changes import DeliveryId, Lane, SetLane, Token
+from hookline.daemon.lanes.book import LaneStatus
+from hookline.daemon.lanes.health import LaneHealth
+from hookline.daemon.lanes.lanes import Lanes
+from hookline.daemon.lanes.policy import LanePolicy, Pace
+from hookline.daemon.store.changes import DeliveryId, FlushDigests, Lane, SetLane, Token
 from hookline.daemon.store.port import Claimed, Store, StoreError
 from hookline.plugins import Log
-from hookline.rules import Event, Step
 
-__all__ = ["Dispatcher", "LanePolicy", "Pace"]
+__all__ = ["Dispatcher", "LanePolicy", "LaneStatus", "Material", "Pace"]
 
-_LONGEST_PAUSE_S = 5.0
+_LOST_AT_ONCE = 500
+_NOTHING = timedelta(0)
 
 
 class Dispatcher:
@@ -42,27 +45,53 @@ class Dispatcher:
         chance: Callable[[], float],
         ids: Ids,
         log: Log,
+        notices: Notices | None = None,
         pace: Pace | None = None,
     ) -> None:
-        """`policies` is asked each time, so that a reload counts at once; `chance` is between 0 and 1."""
+        """`policies` is asked each time, so that a reload counts at once; `chance` is between 0 and 1.
+
+        `notices` makes the events about ourselves; nothing is said without.
+        """
+        notices = notices or NoNotices()
         self._store = store
         self._clock = clock
         self._ids = ids
         self._log = log
         self._pace = pace or Pace()
-        self._means = Means(runner=runner, policies=policies, clock=clock, chance=chance, log=log, pace=self._pace)
-        self._recorder = Recorder(commit, log=log, backoff=self._pace.pause, on_recovered=self._recover)
-        self._lanes = Lanes(lambda lane: policies(lane).concurrency, cap=self._pace.cap)
+        self._recorder = Recorder(
+            commit, log=log, backoff=self._pace.pause, on_recovered=self._recover, on_own=self.wake
+        )
+        self._lanes = Lanes(policies, cap=self._pace.cap)
+        self._health = LaneHealth(notices)
+        conclusions = Conclusions(
+            policies=policies, health=self._health, notices=notices, clock=clock, chance=chance, log=log
+        )
+        self._means = Means(
+            runner=runner,
+            conclusions=conclusions,
+            recorder=self._recorder,
+            lanes=self._lanes,
+            clock=clock,
+            log=log,
+            pace=self._pace,
+        )
         self._attempts: Attempts | None = None
         self._reserved: dict[Token, Lane] = {}
-        self._woken = asyncio.Event()
-        self._must_look = True
+        #: Whether new deliveries may have a place, and whether those that wait are claimed.
         self._is_open = False
         self._is_claiming = False
-        #: In a row.
-        self._refusals = 0
-        #: Set while a drain waits.
-        self._quiet: asyncio.Event | None = None
+        self._claims = Claims(
+            store=store,
+            lanes=self._lanes,
+            launch=self._launch,
+            may_claim=lambda: self._is_claiming and not self._recorder.is_troubled,
+            on_change=self._note_change,
+            clock=clock,
+            log=log,
+            pace=self._pace,
+        )
+        #: Set when something came to its end, for a drain that waits.
+        self._changed = asyncio.Event()
 
     def reserve(self, lane: Lane) -> Token | None:
         """Take a place for a new delivery; None if it is to be inserted pending.
@@ -75,22 +104,19 @@ class Dispatcher:
         self._reserved[token] = lane
         return token
 
-    def start(  # noqa: PLR0913 - all but the first are what a claim alone would have to read
-        self, claimed: Claimed, *, event: Event, body: bytes, content_type: str, is_split: bool, step: Step
-    ) -> None:
+    def start(self, claimed: Claimed, material: Material) -> None:
         """Begin at once a delivery that was claimed inside its accept."""
         del self._reserved[claimed.token]
         # None: `run` has ended, and the next start of the daemon finds it running and frees it.
         if self._attempts is not None:
-            material = Material(event=event, body=body, content_type=content_type, is_split=is_split, step=step)
             self._attempts.launch(claimed, material)
 
     def vacate(self, tokens: Iterable[Token]) -> None:
         """Give back places whose deliveries were not inserted: their event is a duplicate."""
         for token in tokens:
             self._lanes.vacate(self._reserved.pop(token))
-        self._woken.set()
-        self._note_quiet()
+        self._claims.wake()
+        self._note_change()
 
     def give_back(self, tokens: Mapping[DeliveryId, Token]) -> None:
         """Give back places of an `Accept` whose outcome is unknown; if it was committed after all, they are pending."""
@@ -98,18 +124,17 @@ class Dispatcher:
             lane = self._reserved.pop(token)
             if self._attempts is not None:
                 self._attempts.give_back(delivery_id, token, lane)
-        self._woken.set()
-        self._note_quiet()
+        self._claims.wake()
+        self._note_change()
 
-    def queued(self, lane: Lane) -> None:
-        """Learn that a delivery without a token was committed to this lane."""
-        self._lanes.waits(lane, self._clock())
-        self._woken.set()
+    def queued(self, lane: Lane, due_in: timedelta = _NOTHING) -> None:
+        """Learn that a delivery without a token was committed to this lane, and how long until it is due."""
+        self._lanes.waits(lane, self._clock() + due_in)
+        self._claims.wake()
 
     def wake(self) -> None:
         """Look at the store anew: something else wrote deliveries, time was changed, or the configuration was."""
-        self._must_look = True
-        self._woken.set()
+        self._claims.look_anew()
 
     @property
     def running(self) -> int:
@@ -131,16 +156,26 @@ class Dispatcher:
         """True while the store does not take results, so that nothing is started."""
         return self._recorder.is_troubled
 
+    def lane_status(self, lane: Lane) -> LaneStatus:
+        """Say how a lane stands at this moment."""
+        return self._lanes.status(lane, self._clock())
+
+    def lane_states(self) -> Mapping[Lane, LaneStatus]:
+        """Say how each lane stands that something is known of here; of all others, nothing is in the way."""
+        return {lane: self.lane_status(lane) for lane in self._lanes.known}
+
     async def hold(self, lane: Lane, reason: str) -> None:
         """Start nothing in this lane from now on; returns when that is durable."""
         self._lanes.hold(lane)
         if self._attempts is not None:
             self._attempts.give_back_ready(lane)
-        await self._recorder.record(SetLane(lane=lane, is_held=True, reason=reason))
+        await self._recorder.record_in_turn(lane, SetLane(lane=lane, is_held=True, reason=reason))
 
     async def release(self, lane: Lane) -> None:
-        """Let a held lane go on; returns when that is durable."""
-        await self._recorder.record(SetLane(lane=lane, is_held=False))
+        """Let a held lane go on, slowly at first; returns when that is durable. Its failure budget begins anew."""
+        health = self._health.released(lane)
+        changes = (SetLane(lane=lane, is_held=False), *((health,) if health else ()))
+        await self._recorder.record_in_turn(lane, *changes)
         self._lanes.release(lane)
         self.wake()
 
@@ -152,33 +187,39 @@ class Dispatcher:
                 self._attempts = Attempts(
                     self._means,
                     materials=Materials(reader),
-                    recorder=self._recorder,
-                    lanes=self._lanes,
                     group=group,
-                    on_room=self._woken.set,
-                    on_settled=self._note_quiet,
+                    on_room=self._claims.wake,
+                    on_settled=self._note_change,
                 )
                 await self._learn()
-                self._is_open = True
+                self._is_open = self._is_claiming = True
                 task_status.started()
                 group.create_task(self._tend_forever())
-                await self._claim_forever()
+                await self._claims.run()
         finally:
-            self._attempts, self._is_open = None, False
+            self._attempts, self._is_open, self._is_claiming = None, False, False
             # A reader that is not closed leaves a thread behind, and the process never ends.
             with anyio.move_on_after(5, shield=True):
                 await reader.close()
 
     async def drain(self, bound: timedelta = timedelta(seconds=20)) -> None:
-        """Start nothing more and let what runs end; after `bound` give the rest back. Returns when all is recorded."""
+        """Start nothing more and let what runs end; after `bound` give the rest back. Returns when all is recorded.
+
+        Digests that are to be sent when the daemon stops go out before, in at most half of that.
+        """
         self._is_open = False
-        if self._attempts:
+        began = _now_s()
+        if self._attempts is not None:
+            with anyio.move_on_after(bound.total_seconds() / 2):
+                await self._flush()
+        self._is_claiming = False
+        if self._attempts is not None:
             self._attempts.stop()
-        if await self._becomes_quiet(bound):
+        if await self._becomes_quiet(bound.total_seconds() - (_now_s() - began)):
             return
         if self._attempts is not None:
             self._attempts.cut_off()
-        if not await self._becomes_quiet(self._pace.last_records):
+        if not await self._becomes_quiet(self._pace.last_records.total_seconds()):
             self._log.warning(
                 "dispatcher.drain_incomplete",
                 deliveries=self.unsettled,
@@ -186,7 +227,7 @@ class Dispatcher:
             )
 
     async def tend(self) -> None:
-        """Renew the leases of what runs, free what nobody renewed, give up on what never ends."""
+        """Renew the leases of what runs, end those that nobody renewed, give up on what never ends."""
         if self._attempts is None:
             return
         self._attempts.give_up_on_overdue()
@@ -194,91 +235,55 @@ class Dispatcher:
             tokens = self._attempts.tokens
             good = await self._store.renew(tokens, lease=self._pace.lease)
             self._attempts.note_renewed(tokens, good)
-            # After renewing only: it would free what is ours.
-            await self._store.free()
+            # After renewing only: it would end what is ours.
+            await self._attempts.end_lost(await self._store.lost(limit=_LOST_AT_ONCE))
         except StoreError as error:
             self._log.warning("dispatcher.store_error", error=str(error))
         self.wake()
+
+    async def _flush(self) -> None:
+        """Make due what was to be sent at a stop, and return when nothing more can be begun at once."""
+        flushed, _ = await self._recorder.record(FlushDigests())
+        if not flushed:
+            return
+        self.wake()
+        while not (self._claims.is_idle and self._is_quiet()):
+            self._changed.clear()
+            await self._changed.wait()
 
     async def _tend_forever(self) -> None:
         while True:
             await anyio.sleep(self._pace.lease.total_seconds() / 3)
             await self.tend()
 
-    async def _claim_forever(self) -> None:
-        while True:
-            # Cleared before looking, so that whatever comes meanwhile wakes again.
-            self._woken.clear()
-            wait_s = await self._claim_all()
-            with anyio.move_on_after(wait_s):
-                await self._woken.wait()
-
-    async def _claim_all(self) -> float:
-        """Start all that there is room for; return in how many seconds something more is due."""
-        has_looked = False
-        try:
-            while self._is_open and not self._recorder.is_troubled:
-                if await self._claim_once():
-                    continue
-                if not self._must_look or has_looked:
-                    break
-                has_looked = True
-                await self._look()
-            self._refusals = 0
-        except StoreError as error:
-            self._must_look = True
-            self._refuse(error)
-        if not self._is_open or self._recorder.is_troubled:
-            return math.inf
-        if self._must_look:
-            return min(self._pace.pause.total_seconds() * 2.0 ** min(self._refusals, 10), _LONGEST_PAUSE_S)
-        now = self._clock()
-        due_at = self._lanes.next_due(now)
-        return math.inf if due_at is None else (due_at - now).total_seconds()
-
-    async def _claim_once(self) -> bool:
-        now = self._clock()
-        room = self._lanes.room(now)
-        if not room or self._attempts is None:
-            return False
-        self._lanes.occupy(room)
-        self._is_claiming = True
-        claimed: list[Claimed] = []
-        try:
-            claimed = await self._store.claim(room, lease=self._pace.lease)
-        finally:
-            got = Counter(one.lane for one in claimed)
-            for lane, asked in room.items():
-                if not self._lanes.settle(lane, asked=asked, got=got[lane], now=now):
-                    self._must_look = True
-            self._is_claiming = False
-        for one in claimed:
-            self._attempts.launch(one)
-        self._note_quiet()
-        return bool(claimed)
-
     async def _learn(self) -> None:
         while True:
             try:
                 for lane in await self._store.held():
                     self._lanes.hold(lane)
-                await self._look()
+                failing = await self._store.failing()
+                self._health.learn(failing)
+                for lane in failing:
+                    self._lanes.start_slowly(lane)
+                await self._end_lost()
+                await self._claims.look()
             except StoreError as error:
-                self._refuse(error)
+                self._claims.refuse(error)
                 await anyio.sleep(self._pace.pause.total_seconds())
             else:
                 return
 
-    def _refuse(self, error: StoreError) -> None:
-        self._refusals += 1
-        # Once for a stretch of trouble: a full disk must not be filled by the log.
-        if self._refusals == 1:
-            self._log.warning("dispatcher.store_error", error=str(error), next_step="claims again by itself")
+    async def _end_lost(self) -> None:
+        """End what the process before this one left running."""
+        while self._attempts is not None:
+            lost = await self._store.lost(limit=_LOST_AT_ONCE)
+            if not lost:
+                return
+            await self._attempts.end_lost(lost)
 
-    async def _look(self) -> None:
-        self._must_look = False
-        for lane, due_at in (await self._store.waiting()).items():
-            self._lanes.waits(lane, due_at)
+    def _launch(self, claimed: Claimed) -> None:
+        if self._attempts is not None:
+            self._attempts.launch(claimed)
 
     def _recover(self) -> None:
         if self._attempts is not None:
@@ -286,15 +291,18 @@ class Dispatcher:
         self.wake()
 
     def _is_quiet(self) -> bool:
-        return not self._reserved and not self._is_claiming and self.unsettled == 0
+        return not self._reserved and self._claims.is_quiet and self.unsettled == 0
 
-    def _note_quiet(self) -> None:
-        if self._quiet is not None and self._is_quiet():
-            self._quiet.set()
+    def _note_change(self) -> None:
+        self._changed.set()
 
-    async def _becomes_quiet(self, bound: timedelta) -> bool:
-        self._quiet = asyncio.Event()
-        self._note_quiet()
-        with anyio.move_on_after(bound.total_seconds()):
-            await self._quiet.wait()
+    async def _becomes_quiet(self, seconds: float) -> bool:
+        with anyio.move_on_after(max(0.0, seconds)):
+            while not self._is_quiet():
+                self._changed.clear()
+                await self._changed.wait()
         return self._is_quiet()
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from hookline.daemon.delivery.retry import Decision
 from hookline.daemon.delivery.runner import Result
-from hookline.daemon.store.changes import Attempt, Record, State
+from hookline.daemon.store.changes import Accept, Attempt, Outcome, Record, State
 from hookline.daemon.store.port import Claimed
 from hookline.plugins import Log
 from hookline.rules import Event
 
 _MAX_NOTE_CHARACTERS = 1_000
 _MAX_ANSWER_CHARACTERS = 4_096
+_MAX_DECISION_CHARACTERS = 300
 
 
-def not_tried(*, due_in: timedelta) -> Decision:
-    """Return the decision to try again later what was not tried."""
-    return Decision(state=State.PENDING, due_in=due_in, spends_attempt=False)
+def has_answered(result: Result) -> bool | None:
+    """Say what a result says of its destination; None if nothing."""
+    if result.is_unrunnable or result.is_interrupted:
+        return None
+    return result.outcome in {Outcome.DELIVERED, Outcome.PERMANENT}
 
 
-def attempt_of(claimed: Claimed, result: Result, started_at: datetime) -> Attempt:
+def attempt_of(claimed: Claimed, result: Result, started_at: datetime, decision: Decision) -> Attempt:
     """Return the attempt to record, bounded as the store promises."""
     return Attempt(
         number=claimed.attempts + 1,
@@ -30,13 +33,19 @@ def attempt_of(claimed: Claimed, result: Result, started_at: datetime) -> Attemp
         status=result.status,
         note=result.note[:_MAX_NOTE_CHARACTERS],
         answer=result.answer[:_MAX_ANSWER_CHARACTERS],
+        decision=decision.why[:_MAX_DECISION_CHARACTERS],
     )
 
 
-def record_of(claimed: Claimed, attempt: Attempt | None, decision: Decision) -> Record:
-    """Return the change that ends the claim."""
+def record_of(claimed: Claimed, attempt: Attempt | None, decision: Decision, own: Accept | None = None) -> Record:
+    """Return the change that ends the claim; `own` is the event about ourselves that it causes."""
     return Record(
-        delivery_id=claimed.id, token=claimed.token, attempt=attempt, state=decision.state, due_in=decision.due_in
+        delivery_id=claimed.id,
+        token=claimed.token,
+        attempt=attempt,
+        state=decision.state,
+        due_in=decision.due_in,
+        own=own,
     )
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from hookline.daemon.config.settings import Settings
+from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.changes import Outcome
 from hookline.plugins import Delivery
 from hookline.rules import Problem, Step
+
+if TYPE_CHECKING:
+    # It is made of the facts that are defined here.
+    from hookline.daemon.actions.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,26 @@ class Result:
     is_gone: bool = False
     #: True if the destination or the action does not exist (any more): hold the delivery, spend no attempt.
     is_unrunnable: bool = False
+    #: True if it was not tried to its end, by no fault of its own: spend no attempt, and try again at once.
+    is_interrupted: bool = False
+    #: CRASHED, and it is not known that it was its doing: others ran there too.
+    is_bystander: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One attempt to make."""
+
+    delivery: Delivery
+    step: Step
+    #: How long it may take.
+    limit: timedelta
+    #: Where the payload stands in the parsed body; None: it is the whole. As in `NewEvent`.
+    pointer: tuple[str | int, ...] | None = None
+    #: What the event was read from, if reading the body again does not give it. As in `Request`.
+    document: str | None = None
+    #: A worker died while it ran beside others, so it runs alone: if that dies too, it is this one's doing.
+    is_suspect: bool = False
 
 
 class Runner(Protocol):
@@ -66,14 +92,30 @@ class Runner(Protocol):
         """Check each step's options, laid over its destination's, against its action."""
         ...
 
-    async def run(self, delivery: Delivery, step: Step, *, limit: timedelta) -> Result:
-        """Render the step for the delivery and run its action, at most `limit` long."""
-        ...
-
-    async def render(self, delivery: Delivery, step: Step) -> Mapping[str, Any]:
-        """Return what `run` would hand to the action, secrets masked: for explain and dry runs. Raises `ValueError`."""
+    async def run(self, work: Work) -> Result:
+        """Render the step for the delivery and run its action. CRASHED if the process that ran it died."""
         ...
 
     async def close(self) -> None:
         """Let go of connections and workers."""
+        ...
+
+
+class LiveRunner(Runner, Protocol):
+    """A runner of one configuration that can be followed by that of another while deliveries run."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """What there is to run, by what `inspect` found."""
+        ...
+
+    def for_settings(self, settings: Settings, secrets: Secrets) -> LiveRunner:
+        """Return the runner of another configuration; this one goes on. Then call its `go_live` or its `close`."""
+        ...
+
+    def go_live(self) -> None:
+        """Take over from the runner that this one was made of, which finishes what it runs and is nobody's to close.
+
+        Call once, after `inspect`.
+        """
         ...

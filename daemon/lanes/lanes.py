@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from hookline.daemon.lanes.book import LaneBook, LaneStatus
+from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.store.changes import Lane
 
 #: A lane whose last attempt took as long is slow, until one is quicker.
@@ -18,43 +19,22 @@ _MOST_AHEAD_IN_ALL = 256
 _REMEMBERED = 1024
 
 
-@dataclass(slots=True)
-class _LaneBook:
-    """What is known of one lane."""
-
-    #: Slots taken: reserved for an accept, claimed, or running.
-    slots: int = 0
-    running: int = 0
-    #: Claimed or reserved beyond its slots: each takes the next slot that is given back.
-    ahead: int = 0
-    #: When the first delivery that waits in the store is due; None if none is known of.
-    due_at: datetime | None = None
-    is_held: bool = False
-    is_slow: bool = False
-    #: How long an attempt takes, by the last few; None if none was made.
-    took_s: float | None = None
-    #: How many new deliveries may go before those that are due: as many as the last claim took of these. They are at
-    #: hand, and cost neither a claim nor a look at the store; but with more the others would wait for ever.
-    may_overtake: int = 0
-    #: When it was last given a slot, in turns: who waited longest comes first.
-    turn: int = 0
-
-
 class Lanes:
     """Slots of all lanes under one cap, shared so that dead lanes cannot take all of them.
 
-    A lane never runs more than its concurrency. Of the cap, a quarter is kept for lanes that run nothing, and slow
-    lanes have at most half of it together; so whatever hangs, a lane that answers finds a slot. A quick lane may
-    have more than it runs: what takes milliseconds should not wait for a transaction of its own.
+    A lane never runs more than its concurrency, and never begins more than its rate. Of the cap, a quarter is kept for
+    lanes that run nothing, and slow lanes have at most half of it together; so whatever hangs, a lane that answers
+    finds a slot. A quick lane may have more than it runs: what takes milliseconds should not wait for a transaction of
+    its own.
     """
 
-    def __init__(self, concurrency: Callable[[Lane], int], *, cap: int = 64) -> None:
-        """`concurrency` is asked each time, so that a reload counts at once; `cap` bounds all lanes together."""
-        self._concurrency = concurrency
+    def __init__(self, policies: Callable[[Lane], LanePolicy], *, cap: int = 64) -> None:
+        """`policies` is asked each time, so that a reload counts at once; `cap` bounds all lanes together."""
+        self._policies = policies
         self._cap = cap
         self._for_idle_lanes = cap // 4
         self._for_slow_lanes = max(1, cap // 2)
-        self._books: dict[Lane, _LaneBook] = {}
+        self._books: dict[Lane, LaneBook] = {}
         #: Lanes with a `due_at`.
         self._waiting: set[Lane] = set()
         self._slots = 0
@@ -75,36 +55,58 @@ class Lanes:
         """In how many lanes deliveries are known to wait in the store."""
         return len(self._waiting)
 
+    @property
+    def known(self) -> tuple[Lane, ...]:
+        """The lanes that something is known of."""
+        return tuple(self._books)
+
     def reserve(self, lane: Lane, now: datetime) -> bool:
         """Take a place for a new delivery; False if it is to wait, as it does behind others that are due."""
         book = self._book(lane)
-        is_due = _is_due(book, now)
+        is_due = book.is_due(now)
         if is_due and book.may_overtake <= 0:
             return False
-        if self._may_take(lane, book, book.slots, self._slots, self._slow_slots):
+        policy = self._policies(lane)
+        limit = 0 if book.is_held else book.throttle.limit(policy, now)
+        if not limit or book.throttle.allowed(policy, now) <= book.yet_to_begin:
+            return False
+        if book.slots < limit and self._may_take(book, book.slots, self._slots, self._slow_slots):
             self._take(book, slots=1, ahead=0)
-        elif self._may_go_ahead(lane, book, book.slots, book.ahead, self._ahead):
+        elif book.slots >= limit and self._may_go_ahead(book, limit, book.ahead, self._ahead):
             self._take(book, slots=0, ahead=1)
         else:
             return False
         book.may_overtake -= is_due
         return True
 
-    def begin(self, lane: Lane) -> bool:
-        """Begin to run a delivery that has its place; False if it must wait for one that runs."""
-        book = self._books[lane]
-        if book.running >= min(book.slots, self._concurrency(lane)):
+    def begin(self, lane: Lane, now: datetime) -> bool:
+        """Begin to run a delivery that has its place; False if it must wait for one that runs, or the lane is shut."""
+        if not self.can_begin(lane, now):
             return False
+        book = self._books[lane]
+        book.throttle.begin(self._policies(lane), now)
         book.running += 1
         self._running += 1
         return True
 
-    def end(self, lane: Lane, took: timedelta | None) -> None:
-        """Give back the place of one that ran; `took` is None if nothing was tried."""
-        book = self._books[lane]
+    def can_begin(self, lane: Lane, now: datetime) -> bool:
+        """Say whether one of those that have a place may begin."""
+        book, policy = self._books[lane], self._policies(lane)
+        if book.is_held or book.running >= book.slots:
+            return False
+        return book.running < book.throttle.limit(policy, now) and book.throttle.allowed(policy, now) > 0
+
+    def end(self, lane: Lane, took: timedelta | None, *, now: datetime, has_answered: bool | None = None) -> None:
+        """Give back the place of one that ran.
+
+        `took` is None if nothing was tried, `has_answered` if it says nothing of the destination.
+        """
+        book, policy = self._books[lane], self._policies(lane)
         book.running -= 1
         self._running -= 1
-        is_over = book.slots > self._concurrency(lane)
+        if has_answered is not None:
+            book.throttle.end(policy, now, has_answered=has_answered)
+        is_over = book.slots > policy.concurrency
         self._give_back(book, ahead_first=not is_over)
         if took is None:
             return
@@ -118,17 +120,26 @@ class Lanes:
         """Give back the place of one that did not run."""
         self._give_back(self._books[lane], ahead_first=True)
 
-    def is_quick(self, lane: Lane) -> bool:
-        """Say whether what is claimed ahead may stay so: a lane that is slow or held shows what waits in it."""
+    def is_shut(self, lane: Lane, now: datetime) -> bool:
+        """Say whether nothing may begin now, whatever place it has: it is held, down, in maintenance, or too fast."""
+        return self.is_closed(lane, now) or not self._book(lane).throttle.allowed(self._policies(lane), now)
+
+    def is_closed(self, lane: Lane, now: datetime) -> bool:
+        """Say whether nothing of it may be sent now: it is held, down, or in maintenance."""
+        book = self._books.get(lane)
+        return book is not None and (book.is_held or not book.throttle.limit(self._policies(lane), now))
+
+    def is_quick(self, lane: Lane, now: datetime) -> bool:
+        """Say whether what is claimed ahead may stay so: a lane that is slow or shut shows what waits in it."""
         book = self._books[lane]
-        return not book.is_slow and not book.is_held
+        return not book.is_slow and book.throttle.is_easy and not self.is_shut(lane, now)
 
     def wants(self, lane: Lane, now: datetime) -> bool:
         """Say whether a slot that this lane gave back may start something that waits."""
         if self._is_short:
             return True
         book = self._books.get(lane)
-        return book is not None and not book.is_held and _is_due(book, now)
+        return book is not None and not book.is_held and book.is_due(now)
 
     def waits(self, lane: Lane, due_at: datetime) -> None:
         """Learn that a delivery waits in the store."""
@@ -142,44 +153,65 @@ class Lanes:
         self._book(lane).is_held = True
 
     def release(self, lane: Lane) -> None:
-        """Let a held lane go on."""
+        """Let a held lane go on, slowly at first."""
         self._book(lane).is_held = False
+        self.start_slowly(lane)
+
+    def start_slowly(self, lane: Lane) -> None:
+        """Let a lane that was away come back: one at a time, then more as answers come."""
+        self._book(lane).throttle.start_slowly()
 
     def is_held(self, lane: Lane) -> bool:
         """Say whether the lane is held."""
         book = self._books.get(lane)
         return book is not None and book.is_held
 
+    def status(self, lane: Lane, now: datetime) -> LaneStatus:
+        """Say how a lane stands."""
+        return (self._books.get(lane) or LaneBook()).status(lane, self._policies(lane), now)
+
     def room(self, now: datetime) -> Mapping[Lane, int]:
         """Return how many due deliveries to claim for each lane now, who waited longest for a turn first."""
-        ready = [(book.turn, lane, book) for lane in self._waiting if _is_due(book := self._books[lane], now)]
+        ready = []
+        for lane in self._waiting:
+            book = self._books[lane]
+            if not book.is_due(now) or book.is_held:
+                continue
+            policy = self._policies(lane)
+            limit = book.throttle.limit(policy, now)
+            most = book.throttle.allowed(policy, now) - book.yet_to_begin
+            if limit and most > 0:
+                ready.append((book.turn, lane, book, limit, most))
         ready.sort(key=lambda entry: entry[0])
         room: dict[Lane, int] = {}
         slots, slow_slots, all_ahead = self._slots, self._slow_slots, self._ahead
         self._is_short = False
         while ready:
             still_ready = []
-            for turn, lane, book in ready:
+            for entry in ready:
+                _, lane, book, limit, most = entry
                 taken = room.get(lane, 0)
-                own = max(book.slots, min(book.slots + taken, self._concurrency(lane)))
+                own = max(book.slots, min(book.slots + taken, limit))
                 ahead = book.ahead + book.slots + taken - own
-                if self._may_take(lane, book, own, slots, slow_slots):
+                if taken >= most:
+                    continue
+                if own < limit and self._may_take(book, own, slots, slow_slots):
                     slots += 1
                     slow_slots += book.is_slow
-                elif self._may_go_ahead(lane, book, own, ahead, all_ahead):
+                elif own >= limit and self._may_go_ahead(book, limit, ahead, all_ahead):
                     all_ahead += 1
                 else:
                     continue
                 room[lane] = taken + 1
-                still_ready.append((turn, lane, book))
+                still_ready.append(entry)
             ready = still_ready
         return room
 
-    def occupy(self, room: Mapping[Lane, int]) -> None:
+    def occupy(self, room: Mapping[Lane, int], now: datetime) -> None:
         """Take the places that a claim may fill; what is known to wait there is forgotten until the claim answers."""
         for lane, count in room.items():
             book = self._books[lane]
-            slots = min(count, max(0, self._concurrency(lane) - book.slots))
+            slots = min(count, max(0, book.throttle.limit(self._policies(lane), now) - book.slots))
             self._take(book, slots=slots, ahead=count - slots)
             book.due_at = None
             self._waiting.discard(lane)
@@ -194,43 +226,42 @@ class Lanes:
         return got == asked
 
     def next_due(self, now: datetime) -> datetime | None:
-        """Return when the next delivery becomes due after `now`; what is due already waits for a slot, not for time."""
-        known = (self._books[lane] for lane in self._waiting)
-        later = (book.due_at for book in known if book.due_at is not None and not book.is_held and book.due_at > now)
-        return min(later, default=None)
+        """Return when, after `now`, something may be claimed by the mere passing of time; None if never by that."""
+        moments = (self._goes_on_at(lane, self._books[lane], now) for lane in self._waiting)
+        return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
-    def _book(self, lane: Lane) -> _LaneBook:
+    def _goes_on_at(self, lane: Lane, book: LaneBook, now: datetime) -> datetime | None:
+        if book.is_held or not book.is_due(now):
+            return None if book.is_held else book.due_at
+        return book.throttle.goes_on_at(self._policies(lane), now, spoken_for=book.yet_to_begin)
+
+    def _book(self, lane: Lane) -> LaneBook:
         book = self._books.get(lane)
         if book is None:
             if len(self._books) >= _REMEMBERED:
                 self._forget_idle()
-            book = self._books[lane] = _LaneBook()
+            book = self._books[lane] = LaneBook()
         return book
 
     def _forget_idle(self) -> None:
         # Steps in place have a lane each, and rules change.
-        idle = [
-            lane for lane, book in self._books.items() if book.slots == 0 and book.due_at is None and not book.is_held
-        ]
+        idle = [lane for lane, book in self._books.items() if book.is_idle]
         for lane in idle:
             del self._books[lane]
 
-    def _may_take(self, lane: Lane, book: _LaneBook, slots: int, all_slots: int, slow_slots: int) -> bool:
-        if book.is_held or slots >= self._concurrency(lane):
-            return False
+    def _may_take(self, book: LaneBook, slots: int, all_slots: int, slow_slots: int) -> bool:
         left = self._cap - all_slots - (self._for_idle_lanes if slots else 0)
         if left <= 0 or (book.is_slow and slow_slots >= self._for_slow_lanes):
             self._is_short = True
             return False
         return True
 
-    def _may_go_ahead(self, lane: Lane, book: _LaneBook, slots: int, ahead: int, all_ahead: int) -> bool:
-        if book.is_held or book.is_slow or book.took_s is None or all_ahead >= _MOST_AHEAD_IN_ALL:
+    def _may_go_ahead(self, book: LaneBook, limit: int, ahead: int, all_ahead: int) -> bool:
+        if book.is_slow or book.took_s is None or not book.throttle.is_easy or all_ahead >= _MOST_AHEAD_IN_ALL:
             return False
-        concurrency = self._concurrency(lane)
-        return slots >= concurrency and ahead < _MOST_AHEAD and (ahead + 1) * book.took_s <= concurrency * _AHEAD_S
+        return ahead < _MOST_AHEAD and (ahead + 1) * book.took_s <= limit * _AHEAD_S
 
-    def _take(self, book: _LaneBook, *, slots: int, ahead: int) -> None:
+    def _take(self, book: LaneBook, *, slots: int, ahead: int) -> None:
         self._turn += 1
         book.turn = self._turn
         book.slots += slots
@@ -240,7 +271,7 @@ class Lanes:
         if book.is_slow:
             self._slow_slots += slots
 
-    def _give_back(self, book: _LaneBook, *, ahead_first: bool) -> None:
+    def _give_back(self, book: LaneBook, *, ahead_first: bool) -> None:
         if book.ahead and ahead_first:
             book.ahead -= 1
             self._ahead -= 1
@@ -249,7 +280,6 @@ class Lanes:
         self._slots -= 1
         if book.is_slow:
             self._slow_slots -= 1
-
-
-def _is_due(book: _LaneBook, now: datetime) -> bool:
-    return book.due_at is not None and book.due_at <= now
+        if book.slots == 0:
+            # Whatever it was taken for, nothing is on the way now.
+            book.throttle.breaker.give_up_probe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from hookline.rules import Modifiers
+from hookline.rules import Bounds, Modifiers
 
 #: How long an attempt may take where neither step nor destination says.
 DEFAULT_TIMEOUT = timedelta(seconds=15)
@@ -19,6 +19,8 @@ class LanePolicy:
     concurrency: int
     #: The destination's; a step's own come before them.
     modifiers: Modifiers = field(default_factory=Modifiers)
+    #: What bounds the lane as a whole.
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,4 +36,4 @@ class Pace:
     #: How long to leave a store in trouble alone, at first; also the least time between two looks at what waits.
     pause: timedelta = timedelta(milliseconds=200)
     #: How long a drain waits for the store to take what was cut off.
-    last_records: timedelta = timedelta(seconds=5)
+    last_records: timedelta = timedelta(seconds=3)

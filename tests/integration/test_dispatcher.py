@@ -14,9 +14,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hookline.daemon.delivery.dispatcher import Dispatcher, LanePolicy, Pace
+from hookline.daemon.delivery.dispatcher import Dispatcher, LanePolicy, Material, Pace
+from hookline.daemon.delivery.notices import NoNotices, Notices
 from hookline.daemon.delivery.recorder import Recorder
-from hookline.daemon.delivery.runner import Inspection, Result
+from hookline.daemon.delivery.runner import Inspection, Result, Work
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import (
     Accept,
@@ -25,6 +26,8 @@ from hookline.daemon.store.changes import (
     Cancel,
     Change,
     DeliveryId,
+    DigestGate,
+    FlushDigests,
     Lane,
     NewDelivery,
     NewEvent,
@@ -32,6 +35,7 @@ from hookline.daemon.store.changes import (
     Record,
     Replay,
     Request,
+    SetHealth,
     SetLane,
     State,
     Token,
@@ -41,7 +45,7 @@ from hookline.daemon.store.memory import MemoryStore
 from hookline.daemon.store.port import Claimed, Reader, Store, StoredDelivery, StoreError
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.plugins import Delivery
-from hookline.rules import Event, Modifiers, Problem, RetryPolicy, Step
+from hookline.rules import Bounds, Breaker, Digest, Event, Modifiers, Problem, Rate, RetryPolicy, Step
 
 pytestmark = pytest.mark.anyio
 
@@ -86,6 +90,7 @@ class ScriptedRunner:
     def __init__(self) -> None:
         self.seen: list[Delivery] = []
         self.limits: list[timedelta] = []
+        self.suspects: list[bool] = []
         self.scripts: dict[str, Callable[[Delivery], Awaitable[Result]]] = {}
         #: What a destination that was waited for answers.
         self.last_words: dict[str, Result] = {}
@@ -127,9 +132,11 @@ class ScriptedRunner:
     async def close(self) -> None:
         pass
 
-    async def run(self, delivery: Delivery, step: Step, *, limit: timedelta) -> Result:
+    async def run(self, work: Work) -> Result:
+        delivery = work.delivery
         self.seen.append(delivery)
-        self.limits.append(limit)
+        self.limits.append(work.limit)
+        self.suspects.append(work.is_suspect)
         name = delivery.destination
         self.running[name] += 1
         self.most[name] = max(self.most[name], self.running[name])
@@ -194,8 +201,11 @@ class House:
     ids: Ids
     log: Lines
 
-    async def accept(self, *steps: Step, key: str | None = None, start: bool = True) -> list[NewDelivery]:
-        """Do as the intake does; with `start=False` like an intake that finds no room anywhere."""
+    async def accept(self, *steps: Step, key: str | None = None, start: bool = True, **more: Any) -> list[NewDelivery]:
+        """Do as the intake does; with `start=False` like an intake that finds no room anywhere.
+
+        `more` are fields of the deliveries: one that has any has no token.
+        """
         await self.store.keep({step.digest: step.text for step in steps})
         event = make_event(self.ids, self.clock(), key)
         deliveries = [
@@ -205,7 +215,8 @@ class House:
                 step=step.digest,
                 lane=Lane(step.lane),
                 destination=step.label,
-                token=self.dispatcher.reserve(Lane(step.lane)) if start else None,
+                token=self.dispatcher.reserve(Lane(step.lane)) if start and not more else None,
+                **more,
             )
             for step in steps
         ]
@@ -215,11 +226,9 @@ class House:
             return []
         for delivery, step in zip(deliveries, steps, strict=True):
             if delivery.token is None:
-                self.dispatcher.queued(delivery.lane)
+                self.dispatcher.queued(delivery.lane, delivery.due_in)
                 continue
-            self.dispatcher.start(
-                claimed_of(delivery, event), event=event, body=b"{}", content_type="", is_split=False, step=step
-            )
+            self.dispatcher.start(claimed_of(delivery, event), material_of(event, step))
         return deliveries
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -230,6 +239,15 @@ class House:
 
     async def until_tries(self, count: int) -> None:
         await self.until(lambda: len(self.runner.seen) == count)
+
+    async def until_recorded(self) -> None:
+        """Let what is written beside records be written: it rides with a batch of its own."""
+        await self.until(lambda: not self.dispatcher._recorder._turns)
+
+    async def until_due_at(self, delivery: NewDelivery, due_at: datetime) -> None:
+        with anyio.fail_after(20):
+            while (await self.stored(delivery)).due_at != due_at:
+                await anyio.lowlevel.checkpoint()
 
     async def settle(self) -> None:
         """Let everything go on until nothing runs and every result is recorded."""
@@ -304,6 +322,10 @@ def claimed_of(delivery: NewDelivery, event: Event) -> Claimed:
     )
 
 
+def material_of(event: Event, step: Step) -> Material:
+    return Material(event=event, body=b"{}", content_type="", is_split=False, step=step)
+
+
 @asynccontextmanager
 async def at_work(
     store: Store,
@@ -314,19 +336,23 @@ async def at_work(
     concurrency: int = 4,
     pace: Pace | None = None,
     modifiers: Modifiers | None = None,
+    bounds: Bounds | None = None,
+    notices: Notices | None = None,
 ) -> AsyncIterator[House]:
     commit = GroupCommit(store)
     runner = runner or ScriptedRunner()
     log = Lines()
+    policy = LanePolicy(concurrency=concurrency, modifiers=modifiers or Modifiers(), bounds=bounds or Bounds())
     dispatcher = Dispatcher(
         store=store,
         commit=commit,
         runner=runner,
-        policies=lambda _: LanePolicy(concurrency=concurrency, modifiers=modifiers or Modifiers()),
+        policies=lambda _: policy,
         clock=clock,
         chance=lambda: 0.5,
         ids=ids,
         log=log,
+        notices=notices,
         pace=pace,
     )
     async with anyio.create_task_group() as group:
@@ -519,7 +545,7 @@ async def test_gone_is_dead_and_holds_the_lane_with_what_waits_in_it(store: Stor
 async def test_what_cannot_be_run_is_held_and_spends_no_attempt(store: Store, clock: Clock, ids: Ids) -> None:
     runner = ScriptedRunner()
     missing = Result(outcome=Outcome.TRANSIENT, duration=QUICK, note="no action discord", is_unrunnable=True)
-    runner.answers("erp", missing, missing, DELIVERED)
+    runner.answers("erp", missing, DELIVERED)
     async with at_work(store, clock, ids, runner=runner) as house:
         both = await house.accept(step_for("erp"), step_for("erp"))
         await house.settle()
@@ -527,10 +553,10 @@ async def test_what_cannot_be_run_is_held_and_spends_no_attempt(store: Store, cl
         assert [(await house.stored(one)).attempts for one in both] == [0, 0]
         assert [await house.state(one) for one in both] == [State.PENDING] * 2
         await house.dispatcher.release(Lane("erp"))
-        await house.until(lambda: len(runner.seen) == 4)
+        await house.until(lambda: len(runner.seen) == 3)
         await house.settle()
         assert [await house.state(one) for one in both] == [State.DELIVERED] * 2
-    assert [seen.attempt for seen in runner.seen] == [1] * 4
+    assert [seen.attempt for seen in runner.seen] == [1] * 3, "the second saw the hold before it was sent"
 
 
 async def test_a_held_lane_waits_across_a_restart(store: Store, clock: Clock, ids: Ids) -> None:
@@ -572,7 +598,9 @@ async def test_a_result_whose_lease_was_lost_is_dropped(store: Store, clock: Clo
         (delivery,) = await house.accept(step_for("erp"))
         await house.until(lambda: len(runner.seen) == 1)
         clock.advance(timedelta(minutes=5))
-        assert await store.free() == 1
+        (lost,) = await store.lost(limit=10)
+        taken = Record(delivery_id=lost.id, token=lost.token, attempt=None, state=State.PENDING)
+        assert await house.commit.submit(taken) is True
         await house.dispatcher.hold(Lane("erp"), "so that it is not claimed again")
         await house.dispatcher.tend()
         go_on.set()
@@ -714,9 +742,7 @@ async def test_a_delivery_that_starts_while_a_drain_cuts_off_is_given_back(
         async with anyio.create_task_group() as group:
             group.start_soon(house.dispatcher.drain, timedelta(0))
             await house.commit.submit(accept_of(event, [delivery]))
-            house.dispatcher.start(
-                claimed_of(delivery, event), event=event, body=b"", content_type="", is_split=False, step=step
-            )
+            house.dispatcher.start(claimed_of(delivery, event), material_of(event, step))
         assert await house.state(delivery) is State.PENDING
     assert house.runner.seen == []
 
@@ -730,6 +756,8 @@ async def test_what_a_crash_left_running_is_resumed_with_no_attempt_spent(store:
     await store.close()
     await store.open()
     async with at_work(store, clock, ids) as house:
+        clock.advance(SECOND)
+        house.dispatcher.wake()
         await house.until(lambda: len(house.runner.seen) == 1)
         await house.settle()
         stored = await house.stored(delivery)
@@ -885,9 +913,7 @@ async def test_what_was_accepted_before_the_trouble_begins_after_it(
         failing.refuses_records = True
         await house.accept(step_for("erp"))
         await house.until(lambda: house.dispatcher.is_troubled)
-        house.dispatcher.start(
-            claimed_of(delivery, event), event=event, body=b"", content_type="", is_split=False, step=step
-        )
+        house.dispatcher.start(claimed_of(delivery, event), material_of(event, step))
         for _ in range(50):
             await anyio.lowlevel.checkpoint()
         assert house.runner.tries("mail") == []
@@ -902,9 +928,7 @@ async def test_what_is_cut_off_before_its_first_step_is_given_back(store: Store,
         step = step_for("erp")
         delivery, event = claim_inside(house, step)
         await house.commit.submit(accept_of(event, [delivery]))
-        house.dispatcher.start(
-            claimed_of(delivery, event), event=event, body=b"", content_type="", is_split=False, step=step
-        )
+        house.dispatcher.start(claimed_of(delivery, event), material_of(event, step))
         assert house.dispatcher._attempts is not None
         house.dispatcher._attempts.stop()
         house.dispatcher._attempts.cut_off()
@@ -934,7 +958,7 @@ async def test_a_record_that_no_store_can_make_stops_nothing(
     failing: FailingMemoryStore, clock: Clock, ids: Ids
 ) -> None:
     class RefusingCommit:
-        async def submit_soon(self, change: Record | SetLane) -> Answer:
+        async def submit_soon(self, change: Record | SetLane | SetHealth | FlushDigests) -> Answer:
             raise StoreError("Record: no such thing", kind="refused")
 
     log = Lines()
@@ -962,3 +986,225 @@ async def test_an_idle_dispatcher_asks_the_store_nothing(failing: FailingMemoryS
         for _ in range(200):
             await anyio.lowlevel.checkpoint()
         assert counting.asked == before
+
+
+async def test_of_an_order_the_next_begins_when_the_one_before_it_has_ended(
+    store: Store, clock: Clock, ids: Ids
+) -> None:
+    runner = ScriptedRunner()
+    runner.answers("erp", REFUSED, DELIVERED)
+    retry = RetryPolicy(schedule=(10 * SECOND,))
+    async with at_work(store, clock, ids, runner=runner, modifiers=Modifiers(retry=retry)) as house:
+        both = [(await house.accept(step_for("erp"), order='["a"]'))[0] for _ in range(2)]
+        (other,) = await house.accept(step_for("mail"), order='["b"]')
+        await house.until_tries(2)
+        await house.settle()
+        assert [await house.state(one) for one in (*both, other)] == [State.PENDING, State.PENDING, State.DELIVERED]
+        clock.advance(10 * SECOND)
+        house.dispatcher.wake()
+        await house.until_tries(4)
+        await house.settle()
+        assert [await house.state(one) for one in both] == [State.DELIVERED] * 2
+    assert [seen.id for seen in runner.seen if seen.destination == "erp"] == [both[0].id, both[0].id, both[1].id]
+
+
+async def test_a_dead_head_lets_the_next_go(store: Store, clock: Clock, ids: Ids) -> None:
+    runner = ScriptedRunner()
+    runner.answers("erp", Result(outcome=Outcome.PERMANENT, duration=QUICK, status=422), DELIVERED)
+    async with at_work(store, clock, ids, runner=runner) as house:
+        both = [(await house.accept(step_for("erp"), order="[1]"))[0] for _ in range(2)]
+        await house.until_tries(2)
+        await house.settle()
+        assert [await house.state(one) for one in both] == [State.DEAD, State.DELIVERED]
+
+
+async def test_a_crash_spends_no_attempt_and_the_third_is_dead_with_a_notice(
+    store: Store, clock: Clock, ids: Ids
+) -> None:
+    dead: list[tuple[str, str]] = []
+
+    class Telling(NoNotices):
+        def delivery_dead(self, claimed: Claimed, attempt: Attempt | None, event: Event | None) -> Accept | None:
+            assert attempt is not None
+            assert event is not None
+            dead.append((claimed.id, attempt.decision))
+            return accept_of(make_event(ids, clock(), None), [])
+
+    runner = ScriptedRunner()
+    runner.answers("erp", Result(outcome=Outcome.CRASHED, duration=QUICK, note="the worker died"))
+    async with at_work(store, clock, ids, runner=runner, notices=Telling()) as house:
+        (delivery,) = await house.accept(step_for("erp"))
+        for crashes in (1, 2, 3):
+            await house.until_tries(crashes)
+            await house.settle()
+            stored = await house.stored(delivery)
+            assert (stored.attempts, stored.crashes) == (0, crashes)
+            clock.advance(SECOND)
+            house.dispatcher.wake()
+        assert stored.state is State.DEAD
+        assert (await house.counts())["events"] == 2, "the event about ourselves is stored with it"
+        decisions = [attempt.decision for attempt in await house.attempts(delivery)]
+    assert decisions == [
+        "again in 1 s, alone (crash 1 of 3)",
+        "again in 1 s, alone (crash 2 of 3)",
+        "crashed three times",
+    ]
+    assert dead == [(delivery.id, "crashed three times")]
+    assert runner.suspects == [False, True, True]
+
+
+async def test_what_crashed_is_never_claimed_ahead_of_its_turn(store: Store, clock: Clock, ids: Ids) -> None:
+    """A daemon that is killed again and again counts crashes only of what had begun."""
+    go_on = anyio.Event()
+    async with at_work(store, clock, ids, concurrency=1) as house:
+        await claimed_ahead(house, go_on)
+    for _ in range(9):
+        await store.close()
+        await store.open()
+        runner = ScriptedRunner()
+        runner.hangs("erp")
+        async with at_work(store, clock, ids, runner=runner, concurrency=4) as house:
+            clock.advance(SECOND)
+            house.dispatcher.wake()
+            await house.until(lambda: len(house.runner.seen) >= 1)
+            await house.until(lambda: house.dispatcher.unsettled == house.dispatcher.running)
+        clock.advance(timedelta(minutes=2))
+    async with at_work(store, clock, ids) as house:
+        counts = await house.counts()
+    # One at a time runs of those that one more crash would end: the tenth kill ended one of four.
+    assert counts["dead"] == 1
+
+
+async def test_an_interrupted_delivery_is_tried_again_with_nothing_spent(store: Store, clock: Clock, ids: Ids) -> None:
+    runner = ScriptedRunner()
+    runner.answers("erp", Result(outcome=Outcome.UNKNOWN, duration=QUICK, is_interrupted=True), DELIVERED)
+    async with at_work(store, clock, ids, runner=runner) as house:
+        (delivery,) = await house.accept(step_for("erp"))
+        await house.until_tries(1)
+        await house.settle()
+        stored = await house.stored(delivery)
+        assert (stored.state, stored.attempts, stored.crashes) == (State.PENDING, 0, 0)
+        clock.advance(SECOND)
+        house.dispatcher.wake()
+        await house.until_tries(2)
+
+
+async def test_a_closed_window_spends_no_attempt_and_opens_in_time(store: Store, clock: Clock, ids: Ids) -> None:
+    # The clock begins on a Monday, 03:02:01.
+    async with at_work(store, clock, ids) as house:
+        (delivery,) = await house.accept(step_for("erp", during=("mon 09:00-10:00 UTC",)), start=False)
+        await house.until(lambda: house.dispatcher.running == 0 and house.dispatcher.unsettled == 0)
+        await house.until_due_at(delivery, START.replace(hour=9, minute=0, second=0))
+        assert house.runner.seen == []
+        clock.now = START.replace(hour=9, minute=0, second=0)
+        house.dispatcher.wake()
+        await house.until_tries(1)
+        await house.settle()
+        assert (await house.stored(delivery)).attempts == 1
+
+
+async def test_a_destination_that_is_down_is_asked_once_a_pause_and_spends_no_attempts(
+    store: Store, clock: Clock, ids: Ids
+) -> None:
+    runner = ScriptedRunner()
+    runner.answers("erp", REFUSED)
+    breaker = Breaker(share=0.5, least=4, within=60 * SECOND, pause=30 * SECOND)
+    retry = RetryPolicy(schedule=(timedelta(hours=1),) * 9)
+    async with at_work(
+        store, clock, ids, runner=runner, modifiers=Modifiers(retry=retry), bounds=Bounds(breaker=breaker)
+    ) as house:
+        for _ in range(4):
+            await house.accept(step_for("erp"))
+        await house.settle()
+        waiting = [(await house.accept(step_for("erp")))[0] for _ in range(20)]
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
+        assert len(runner.seen) == 4
+        assert house.dispatcher.lane_status(Lane("erp")).breaker == "open"
+        clock.advance(30 * SECOND)
+        house.dispatcher.wake()
+        await house.until_tries(5)
+        await house.settle()
+        assert {(await house.stored(one)).attempts for one in waiting[1:]} == {0}
+        runner.answers("erp", DELIVERED)
+        clock.advance(60 * SECOND)
+        house.dispatcher.wake()
+        await house.until(lambda: house.dispatcher.lane_status(Lane("erp")).breaker == "closed")
+        await house.until_tries(24)
+        await house.settle()
+        assert (await house.counts())["delivered"] == 19
+
+
+async def test_a_rate_lets_no_more_begin_and_loses_nothing(store: Store, clock: Clock, ids: Ids) -> None:
+    async with at_work(store, clock, ids, bounds=Bounds(rate=Rate(count=2, per=SECOND))) as house:
+        for _ in range(7):
+            await house.accept(step_for("erp"))
+        for seconds in range(4):
+            expected = min(7, 2 + 2 * seconds)
+            await house.until_tries(expected)
+            for _ in range(50):
+                await anyio.lowlevel.checkpoint()
+            assert len(house.runner.seen) == expected
+            for _ in range(2):
+                clock.advance(SECOND / 2)
+                house.dispatcher.wake()
+                await house.settle()
+                for _ in range(50):
+                    await anyio.lowlevel.checkpoint()
+
+
+async def test_a_failure_budget_that_is_used_up_holds_the_lane(store: Store, clock: Clock, ids: Ids) -> None:
+    said: list[object] = []
+
+    class Telling(NoNotices):
+        def destination_failing(self, lane: Lane, *, since: datetime, share: int, last: str) -> Accept | None:
+            said.append(share)
+            return accept_of(make_event(ids, clock(), None), [])
+
+        def destination_recovered(self, lane: Lane, *, since: datetime) -> Accept | None:
+            said.append("recovered")
+            return None
+
+    runner = ScriptedRunner()
+    runner.answers("erp", REFUSED)
+    bounds = Bounds(failure_budget=timedelta(days=5), breaker=None)
+    modifiers = Modifiers(retry=RetryPolicy(schedule=(timedelta(days=1),) * 9, jitter=0.0))
+    for day in range(6):
+        # Each day another daemon: what is known of the lane is in the store.
+        async with at_work(
+            store, clock, ids, runner=runner, modifiers=modifiers, bounds=bounds, notices=Telling()
+        ) as house:
+            if day == 0:
+                (delivery,) = await house.accept(step_for("erp"))
+            await house.until_tries(day + 1)
+            await house.settle()
+            await house.until_recorded()
+        clock.advance(timedelta(days=1))
+    assert said == [50, 100]
+    assert await store.held() == {"erp": "failed for 5 d; hookline release erp"}
+    runner.answers("erp", DELIVERED)
+    async with at_work(store, clock, ids, runner=runner, bounds=bounds, notices=Telling()) as house:
+        assert len(runner.seen) == 6
+        await house.dispatcher.release(Lane("erp"))
+        await house.until_tries(7)
+        await house.settle()
+        assert await house.state(delivery) is State.DELIVERED
+        assert said[-1] == "recovered"
+        await house.until_recorded()
+        assert await store.failing() == {}
+
+
+@pytest.mark.parametrize("flush_on_stop", [True, False])
+async def test_a_drain_sends_the_digests_that_are_to_be_sent_at_a_stop(
+    store: Store, clock: Clock, ids: Ids, flush_on_stop: bool
+) -> None:
+    digest = Digest(every=timedelta(hours=1), flush_on_stop=flush_on_stop)
+    async with at_work(store, clock, ids) as house:
+        gate = DigestGate(
+            memory="0" * 32, digest_id=ids.delivery(), every=digest.every, most=9, flush_on_stop=flush_on_stop
+        )
+        members = [(await house.accept(step_for("erp", digest=digest), digest=gate))[0] for _ in range(3)]
+        await house.dispatcher.drain()
+        assert [await house.state(one) for one in members] == [State.COLLECTED] * 3
+        assert [len(seen.events) for seen in house.runner.seen] == [3] * flush_on_stop
+        assert house.dispatcher.unsettled == 0
