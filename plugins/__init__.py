@@ -4,6 +4,7 @@ from hookline.plugins.delivery import Context, Delivery, Http, Log, Reply
 from hookline.plugins.errors import PermanentError, TransientError
 from hookline.plugins.options import Address, Escaped, computed_options
 from hookline.plugins.status import raise_for_status
+from hookline.plugins.tls import Tls
 from hookline.rules import Event
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Log",
     "PermanentError",
     "Reply",
+    "Tls",
     "TransientError",
     "computed_options",
     "raise_for_status",

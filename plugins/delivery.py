@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from hookline.plugins.retry_after import parse_retry_after
-from hookline.rules import Event
+from hookline.plugins.tls import Tls
+from hookline.rules import Event, Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,14 @@ class Delivery:
     destination: str
     #: 1 for the first try.
     attempt: int
+    #: Of a digest: every event that was collected, first to last; `event` is the first. Empty for all others.
+    events: tuple[Event, ...] = ()
+    #: Of `changed`: what the value was before.
+    previous: Json = None
+    #: It tells of others that `once` suppressed: how many. 0 for all others.
+    suppressed: int = 0
+    #: Somebody asked for it again.
+    is_replay: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +66,7 @@ class Reply:
 class Http(Protocol):
     """HTTP for actions: no redirects, no cookies, no proxies, bounded answers, every dialled address checked."""
 
-    async def request(
+    async def request(  # noqa: PLR0913 - the parts of a request
         self,
         method: str,
         url: str,
@@ -65,11 +74,16 @@ class Http(Protocol):
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         json: Any = None,
+        tls: Tls | None = None,
+        is_aside: bool = False,
     ) -> Reply:
         """Send one request and return the answer whatever its status.
 
-        Raises `TransientError` if no answer came (`is_unknown` if the request had been sent), and
-        `PermanentError` if the URL or the address is not allowed.
+        `tls`: certificates other than the system's. `is_aside`: this is not the delivery itself, such as asking for a
+        token, so neither its sending nor its answer says how the attempt ended, and its answer is not kept.
+
+        Raises `TransientError` if no answer came (`is_unknown` if the request had been sent) or the files of `tls`
+        cannot be read, and `PermanentError` if the URL or the address is not allowed.
         """
         ...
 
@@ -80,6 +94,7 @@ class Http(Protocol):
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         json: Any = None,
+        tls: Tls | None = None,
     ) -> Reply:
         """Send a POST; as `request`."""
         ...
@@ -117,6 +132,11 @@ class Context(Protocol):
     @property
     def idempotency_key(self) -> str:
         """The same on every attempt of the delivery, and on no other delivery."""
+        ...
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the attempt is ended; who ends before can say what had been sent by then."""
         ...
 
     async def connect(self, host: str, port: int) -> socket.socket:

@@ -151,6 +151,8 @@ def parse_url(text: str) -> URL:
         raise ValueError("the URL must begin with https:// or http://")
     if not host or not port:
         raise ValueError("the URL names no host")
+    if "%" in host and ":" not in host:
+        raise ValueError("the URL's host is written with %")
     if url.user is not None or url.password is not None or "@" in url.raw_authority:
         raise ValueError("the URL holds a user or password; use an option for credentials")
     return url

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import socket
+import ssl
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,8 +16,11 @@ import anyio
 from multidict import CIMultiDict
 from yarl import URL
 
-from hookline.daemon.delivery.addresses import AddressBlocked, AddressPolicy, IPAddress
-from hookline.plugins import PermanentError, Reply, TransientError
+from hookline.daemon.outbound.addresses import AddressBlocked, AddressPolicy, IPAddress
+from hookline.daemon.outbound.pools import Pools
+from hookline.daemon.outbound.progress import Progress
+from hookline.daemon.outbound.resolver import Resolver
+from hookline.plugins import PermanentError, Reply, Tls, TransientError
 
 #: Of an answer, this much is read; then the connection is closed.
 MAX_ANSWER_BYTES = 64 * 1024
@@ -25,25 +29,16 @@ CONNECT_SECONDS = 5.0
 #: How long the rest of an answer may take once its status is known; what has come by then is the answer.
 BODY_SECONDS = 5.0
 #: Idle connections are dropped before common servers drop them (Node and Hypercorn at 5 s): a request sent into
-#: a connection that is being closed ends as unknown.
+#: a connection that is being closed has to be sent again.
 KEEPALIVE_SECONDS = 4.0
-#: Of the addresses a name has, this many are tried.
-MAX_ADDRESSES = 4
+#: How often a request goes into a pooled connection that turns out to be closed, before it is tried again later.
+MAX_STALE = 3
 
 _HEADERS = {"User-Agent": "Hookline", "Accept": "*/*", "Accept-Encoding": "identity"}
 # aiohttp would guess one; to leave headers out costs a copy of them all, so it is asked only where none is given.
 _WITHOUT_CONTENT_TYPE = ("Content-Type",)
 
 Listeners = Callable[[], Iterable[tuple[str, int]]]
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far one request got; the runner asks it when time is up."""
-
-    was_sent: bool = False
-    #: Addresses that this request tried, each with the reason it was refused for, or None.
-    dialed: list[str | None] = field(default_factory=list)
 
 
 _progress: contextvars.ContextVar[Progress] = contextvars.ContextVar("hookline_outbound_progress")
@@ -53,8 +48,10 @@ class _NotedRequest(aiohttp.ClientRequest):
     """Notes that it was sent: a tracer would tell as well, and costs as much as a tenth of the request."""
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        progress = _progress.get()
+        progress.note_sending(conn.transport)
         response = await super().send(conn)
-        _progress.get().was_sent = True
+        progress.was_sent = True
         return response
 
 
@@ -64,14 +61,13 @@ class Outbound:
     def __init__(self, *, listeners: Listeners = tuple) -> None:
         """Open nothing yet. `listeners`: our own addresses and ports at this moment; never dialed."""
         self._listeners = listeners
-        self._sessions: dict[AddressPolicy, aiohttp.ClientSession] = {}
+        self._pools = Pools(self._new_session)
+        self._resolver = Resolver()
 
     async def close(self) -> None:
         """Close every pooled connection."""
-        sessions = [*self._sessions.values()]
-        self._sessions.clear()
-        for session in sessions:
-            await session.close()
+        await self._pools.close()
+        await self._resolver.close()
 
     async def request(  # noqa: PLR0913 - the parts of a request
         self,
@@ -82,40 +78,38 @@ class Outbound:
         content: bytes | None,
         policy: AddressPolicy,
         progress: Progress,
+        tls: Tls | None = None,
     ) -> Reply:
         """Send one request; URL and headers have been checked. Raises as `Http.request` does."""
-        session = self._session(policy)
+        pool = self._pools.current(policy, tls) or await self._pools.renew(policy, tls)
         token = _progress.set(progress)
         try:
-            async with session.request(
-                method,
-                url,
-                data=content,
-                headers=headers,
-                skip_auto_headers=None if "Content-Type" in headers else _WITHOUT_CONTENT_TYPE,
-                allow_redirects=False,
-            ) as response:
-                body = await _read_bounded(response)
-                return Reply(
-                    status=response.status,
-                    headers={name.lower(): value for name, value in response.headers.items()},
-                    body=body,
-                )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise explain_failure(error, url, progress) from error
+            for sent in range(1, MAX_STALE + 1):
+                try:
+                    return await _ask(pool.session, method, url, headers, content)
+                except (aiohttp.ClientError, OSError, ValueError) as error:
+                    # A server may close an idle connection while a request is on its way into it (RFC 9112, 9.3.1).
+                    is_stale = not progress.dialed and progress.was_refused_whole(error)
+                    if not is_stale or sent == MAX_STALE:
+                        raise explain_failure(error, url, progress) from error
+                progress.was_sent = False
         finally:
             _progress.reset(token)
+            progress.close()
+            pool.users -= 1
+            if pool.is_over:
+                await pool.session.close()
+        raise AssertionError  # the last round returned or raised
 
     async def connect(self, host: str, port: int, *, policy: AddressPolicy) -> socket.socket:
         """Open a TCP connection, non-blocking. Raises as `Http.request` does."""
         loop = asyncio.get_running_loop()
         try:
-            with anyio.fail_after(CONNECT_SECONDS):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await self._resolver.look_up(host, port)
         except (OSError, UnicodeError) as error:
             raise TransientError(f"cannot find the host {host}: {_reason(error)}") from error
         failures: list[OSError] = []
-        for info in found[:MAX_ADDRESSES]:
+        for info in found:
             try:
                 # The check stands between the look-up and the dialling, so the address checked is the one dialled.
                 connection = self._open(info, policy)
@@ -139,19 +133,15 @@ class Outbound:
         reasons = "; ".join(dict.fromkeys(_reason(failure) for failure in failures)) or "it has no address"
         raise TransientError(f"cannot connect to {host} port {port}: {reasons}")
 
-    def _session(self, policy: AddressPolicy) -> aiohttp.ClientSession:
-        session = self._sessions.get(policy)
-        if session is None:
-            session = self._sessions[policy] = self._new_session(policy)
-        return session
-
-    def _new_session(self, policy: AddressPolicy) -> aiohttp.ClientSession:
+    def _new_session(self, policy: AddressPolicy, trust: ssl.SSLContext | None) -> aiohttp.ClientSession:
         def open_checked(info: Any) -> socket.socket:
             return self._open(info, policy)
 
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 socket_factory=open_checked,
+                resolver=self._resolver,
+                ssl=True if trust is None else trust,
                 # How many run at one time is the lanes' business.
                 limit=0,
                 keepalive_timeout=KEEPALIVE_SECONDS,
@@ -164,6 +154,9 @@ class Outbound:
             # The whole attempt has one deadline, the runner's.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         )
+        # aiohttp would send a PUT or DELETE again whose answer did not come, which is for `retry_unknown` to say.
+        session._retry_connection = False  # noqa: SLF001 - there is no option for it
+        return session
 
     def _open(self, info: Any, policy: AddressPolicy) -> socket.socket:
         family, kind, protocol, _, (address, port, *_) = info
@@ -176,6 +169,25 @@ class Outbound:
         if refusal is not None:
             raise AddressBlocked(refusal)
         return socket.socket(family, kind, protocol)
+
+
+async def _ask(
+    session: aiohttp.ClientSession, method: str, url: URL, headers: CIMultiDict[str], content: bytes | None
+) -> Reply:
+    async with session.request(
+        method,
+        url,
+        data=content,
+        headers=headers,
+        skip_auto_headers=None if "Content-Type" in headers else _WITHOUT_CONTENT_TYPE,
+        allow_redirects=False,
+    ) as response:
+        body = await _read_bounded(response)
+        return Reply(
+            status=response.status,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            body=body,
+        )
 
 
 def is_own_address(ip: IPAddress) -> bool:
@@ -210,6 +222,8 @@ def explain_failure(  # noqa: PLR0911 - a table
             return TransientError(f"cannot connect to {where}: no answer within {CONNECT_SECONDS:g} s")
         case aiohttp.ClientResponseError():
             return TransientError(f"{where} answered with what is not HTTP", is_unknown=progress.was_sent)
+        case _ if progress.was_sent and progress.was_refused_whole(error):
+            return TransientError(f"{where} closed the connection before it had the whole request")
         case _ if progress.was_sent:
             return TransientError(f"{where} closed the connection without an answer", is_unknown=True)
         case aiohttp.ClientError() | OSError():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.daemon.delivery.addresses import (
+from hookline.daemon.outbound.addresses import (
     METADATA_ADDRESSES,
     AddressPolicy,
     embedded_addresses,
@@ -135,6 +135,7 @@ def test_every_address_gets_an_answer(ip: IPv4Address | IPv6Address) -> None:
         ("http://a:99999/", "cannot be read"),
         ("http://a:b/", "cannot be read"),
         ("http://[::1/", "cannot be read"),
+        ("http://%31%32%37.0.0.1/", "written with %"),
     ],
 )
 def test_urls_that_are_not_requested(text: str, reason: str) -> None:

@@ -1,0 +1,1 @@
+"""Connections out: every dialled address is checked."""
