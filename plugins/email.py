@@ -7,11 +7,12 @@ from email.headerregistry import Address as Mailbox
 from html import escape
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 
 from hookline.plugins import Address, Context, Delivery, Escaped, PermanentError, computed_options
-from hookline.plugins.message import check_header_name, flatten, new_message, read_mailbox
-from hookline.plugins.smtp import Server, hand_over, read_server, session
+from hookline.plugins.event_json import body_of
+from hookline.plugins.message import REPLAY_HEADER, check_header_name, flatten, new_message, read_mailbox
+from hookline.plugins.smtp import Server, read_server, send
 
 _MAX_RECIPIENTS = 100
 
@@ -19,9 +20,11 @@ _MAX_RECIPIENTS = 100
 class Attachment(BaseModel):
     """One attached file."""
 
-    name: str = Field(max_length=100)
+    name: str = Field(max_length=100, description="Its name, such as invoice.json")
     text: str | None = Field(default=None, description="Its content; left out: the request's body as received")
-    type: str = Field(default="application/octet-stream", pattern=r"^[a-z]+/[a-z0-9.+-]{1,80}$")
+    type: str = Field(
+        default="application/octet-stream", pattern=r"^[a-z]+/[a-z0-9.+-]{1,80}$", description="Its media type"
+    )
 
 
 class Options(BaseModel):
@@ -34,21 +37,26 @@ class Options(BaseModel):
     ca_file: Annotated[str | None, Address] = Field(
         default=None, description="Certificates to trust, if not the system's"
     )
-    username: Annotated[str | None, Address] = None
-    password: SecretStr | None = None
-    sender: str = Field(alias="from")
-    to: str | list[str]
-    cc: str | list[str] = []
-    bcc: str | list[str] = []
-    reply_to: str | None = None
-    subject: str = "{{ event.type }}"
-    text: str | None = None
-    html: Annotated[str | None, Escaped(escape)] = None
+    username: Annotated[str | None, Address] = Field(default=None, description="Who logs in, with password")
+    password: SecretStr | None = Field(default=None, description="Of username")
+    sender: str = Field(alias="from", description="ops@example.com or Ops <ops@example.com>")
+    to: str | list[str] = Field(description="One address or a list of them")
+    cc: str | list[str] = Field(default=[], description="As to")
+    bcc: str | list[str] = Field(default=[], description="As to; no header shows them")
+    reply_to: str | None = Field(default=None, description="Where answers go")
+    subject: str = Field(
+        default='{{ event.type if event is defined else events|length ~ " events" }}', description="The subject"
+    )
+    text: str | None = Field(default=None, description="The message as plain text")
+    html: Annotated[str | None, Escaped(escape)] = Field(
+        default=None, description="The message as HTML; the event's texts are escaped"
+    )
     headers: dict[str, str] = Field(default={}, description="X-…, List-… and a few others")
-    attachments: list[Attachment] = []
+    attachments: list[Attachment] = Field(default=[], description="Files to attach")
     allow_recipients: Annotated[list[str], Address] = Field(
         default=[], description="Who may receive where a template computes it: addresses, or @example.com for all there"
     )
+    _is_server_computed: bool = PrivateAttr(default=False)
 
     @field_validator("headers")
     @classmethod
@@ -70,6 +78,7 @@ class Options(BaseModel):
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password belong together")
         computed = computed_options(info.context)
+        self._is_server_computed = "server" in computed
         if "allow_recipients" in computed:
             raise ValueError("allow_recipients must be written out: a template would let the event choose")
         for name in ("to", "cc", "bcc"):
@@ -81,6 +90,20 @@ class Options(BaseModel):
                     f"a template computes {name}: list who may receive under allow_recipients, such as '@example.com'"
                 )
         return self
+
+    @property
+    def parsed_server(self) -> Server:
+        """The server with all that it takes to speak to it."""
+        host, port = read_server(self.server)
+        return Server(
+            host=host,
+            port=port,
+            tls=self.tls,
+            ca_file=self.ca_file,
+            username=self.username,
+            password=self.password.get_secret_value() if self.password else None,
+            is_literal=not self._is_server_computed,
+        )
 
 
 async def deliver(delivery: Delivery, options: Options, context: Context) -> str | None:
@@ -98,7 +121,8 @@ async def deliver(delivery: Delivery, options: Options, context: Context) -> str
             # The same on every attempt, so that a mailbox which has it drops the second.
             message_id=context.idempotency_key,
             now=datetime.now(UTC),
-            headers=options.headers,
+            # A mailbox rule can tell what somebody asked for again.
+            headers={**options.headers, **({REPLAY_HEADER: "true"} if delivery.is_replay else {})},
         )
         if options.text is not None:
             message.set_content(_encodable(options.text))
@@ -108,23 +132,13 @@ async def deliver(delivery: Delivery, options: Options, context: Context) -> str
             )
         for attachment in options.attachments:
             kind, _, subtype = attachment.type.partition("/")
-            content = delivery.body if attachment.text is None else attachment.text.encode("utf-8", "replace")
+            content = body_of(delivery) if attachment.text is None else attachment.text.encode("utf-8", "replace")
             message.add_attachment(content, maintype=kind, subtype=subtype, filename=_encodable(attachment.name))
         wire = flatten(message)
     except ValueError as error:
         raise PermanentError(str(error)) from error
     envelope = list(dict.fromkeys(mailbox.addr_spec for group in mailboxes.values() for mailbox in group))
-    host, port = read_server(options.server)
-    server = Server(
-        host=host,
-        port=port,
-        tls=options.tls,
-        ca_file=options.ca_file,
-        username=options.username,
-        password=options.password.get_secret_value() if options.password else None,
-    )
-    async with session(server, context) as smtp:
-        return await hand_over(smtp, sender.addr_spec, envelope, wire)
+    return await send(options.parsed_server, context, sender=sender.addr_spec, recipients=envelope, wire=wire)
 
 
 def listed(value: str | list[str]) -> list[str]:

@@ -12,8 +12,11 @@ from hookline.plugins import Context, Delivery
 class Options(BaseModel):
     """What a rule may write under `log:`."""
 
-    message: str = Field(default="{{ event.type }} from {{ event.source }}", description="What the line says")
-    level: Literal["debug", "info", "warning"] = "info"
+    message: str = Field(
+        default='{{ event.type ~ " from " ~ event.source if event is defined else events|length ~ " events" }}',
+        description="What the line says",
+    )
+    level: Literal["debug", "info", "warning"] = Field(default="info", description="How loud it is")
     fields: dict[str, Any] = Field(default={}, description="What else the line holds, by name")
 
 

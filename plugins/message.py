@@ -13,6 +13,8 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 
 MAX_HEADER_CHARACTERS = 200
+#: Marks what an operator asked for again.
+REPLAY_HEADER = "X-Hookline-Replay"
 
 # 7bit: everything that is not ASCII is encoded, so no server needs an extension.
 _POLICY = email.policy.SMTP.clone(cte_type="7bit")
@@ -54,6 +56,8 @@ def read_mailbox(text: str) -> Mailbox:
 def check_header_name(name: str) -> str:
     """Return the name of a header that a rule may add. Raises `ValueError` for all others."""
     low = name.lower()
+    if low == REPLAY_HEADER.lower():
+        raise ValueError(f"the header {name} cannot be set here: Hookline sets it itself")
     if re.fullmatch(r"(x|list)-[a-z0-9-]{1,70}", low) or low in _FREE_HEADERS:
         return name
     free = ", ".join(sorted(_FREE_HEADERS))
@@ -94,7 +98,7 @@ def new_message(  # noqa: PLR0913 - the parts of a message
     # No vacation note shall answer a machine (RFC 3834).
     message["Auto-Submitted"] = "auto-generated"
     for name, value in headers.items():
-        message[check_header_name(name)] = clean_header(value)
+        message[name] = clean_header(value)
     return message
 
 

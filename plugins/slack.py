@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
@@ -17,20 +21,22 @@ from hookline.plugins import (
     TransientError,
     raise_for_status,
 )
-
-#: Slack refuses longer texts (docs.slack.dev, "Truncating really long messages").
-MAX_TEXT_CHARACTERS = 40_000
+from hookline.plugins.pace import Pace
+from hookline.plugins.slack_text import bounded_blocks, escape, shortened
+from hookline.plugins.slack_threads import Threads
 
 # Errors of a 200 that pass by themselves; all others (channel_not_found, invalid_auth, …) need somebody's hand.
 _PASSING_ERRORS = frozenset(
     {"ratelimited", "rate_limited", "message_limit_exceeded", "internal_error", "fatal_error", "service_unavailable",
      "request_timeout", "team_added_to_org", "rollup_error"}
 )  # fmt: skip
-
-
-def escape(text: str) -> str:
-    """Escape what Slack reads as a mention, a channel or a link (`<!channel>`, `<https://evil|bank>`)."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+# The message that began the thread is gone: the next attempt begins another.
+_LOST_THREADS = frozenset({"cannot_reply_to_message", "message_not_found", "thread_not_found", "invalid_thread_ts"})
+# docs.slack.dev, "Rate limits": one message a second in a channel.
+_PACE = Pace(1.0)
+_THREADS = Threads()
+# Of an attempt's time; the rest is for the request.
+_SHARE_FOR_WAITING = 0.5
 
 
 class Options(BaseModel):
@@ -48,6 +54,14 @@ class Options(BaseModel):
     )
     blocks: Annotated[list[dict[str, Any]], Escaped(escape)] = Field(default=[], description="Block Kit blocks")
     thread: str | None = Field(default=None, description="Time stamp (ts) of the message to answer")
+    thread_per: str | None = Field(
+        default=None, description="With a token: messages for which this is the same share a thread"
+    )
+    username: str | None = Field(default=None, max_length=80, description="Name to post under, if the app may")
+    icon_emoji: str | None = Field(default=None, description="Its picture, such as :receipt:")
+    unfurl_links: bool | None = Field(
+        default=None, description="Whether Slack shows previews of links; its own default"
+    )
 
     @model_validator(mode="after")
     def _check_whole(self) -> Options:
@@ -57,6 +71,10 @@ class Options(BaseModel):
             raise ValueError("a token needs a channel")
         if self.url is not None and self.channel:
             raise ValueError("an incoming webhook has its own channel; leave channel out, or use a token")
+        if self.url is not None and self.thread_per:
+            raise ValueError("an incoming webhook does not say which message it made; thread_per needs a token")
+        if self.thread and self.thread_per:
+            raise ValueError("write either thread or thread_per")
         if not self.text and not self.blocks:
             raise ValueError("write text or blocks")
         return self
@@ -64,23 +82,53 @@ class Options(BaseModel):
 
 async def deliver(_delivery: Delivery, options: Options, context: Context) -> str | None:
     """Post it; `ok: false` is a failure although the status says 200."""
-    message: dict[str, Any] = {"text": _shortened(options.text)}
+    if options.token is None or not options.thread_per:
+        return await _post(options, context, options.thread)
+    key = (options.token.get_secret_value(), options.channel, options.thread_per)
+    async with _THREADS.of(key) as stamp:
+        return await _post(options, context, stamp, key)
+
+
+async def _post(options: Options, context: Context, thread: str | None, key: Any = None) -> str:
+    message: dict[str, Any] = {"text": shortened(options.text)}
     if options.blocks:
-        message["blocks"] = options.blocks
-    if options.thread:
-        message["thread_ts"] = options.thread
+        message["blocks"] = bounded_blocks(options.blocks)
+    more = {"thread_ts": thread, **options.model_dump(include={"username", "icon_emoji", "unfurl_links"})}
+    message |= {name: value for name, value in more.items() if value is not None}
     if options.url is not None:
-        reply = await context.http.post(options.url.get_secret_value(), json=message)
-        _raise_for_answer(reply, is_api=False)
+        url = options.url.get_secret_value()
+        async with _paced(url, context.seconds_left):
+            _raise_for_answer(await context.http.post(url, json=message), is_api=False)
         return "posted"
     assert options.token is not None  # noqa: S101 - `_check_whole` saw to it
-    headers = {"Authorization": f"Bearer {options.token.get_secret_value()}"}
-    reply = await context.http.post(options.api, headers=headers, json={"channel": options.channel, **message})
-    answer = _raise_for_answer(reply, is_api=True)
+    token = options.token.get_secret_value()
+    headers = {"Authorization": f"Bearer {token}"}
+    async with _paced(f"{token} {options.channel}", context.seconds_left):
+        reply = await context.http.post(options.api, headers=headers, json={"channel": options.channel, **message})
+        answer = _raise_for_answer(reply, is_api=True, thread=key if thread else None)
+    if key is not None and thread is None and isinstance(answer.get("ts"), str):
+        _THREADS.begin(key, answer["ts"])
     return f"posted as {answer.get('ts', '?')} in {answer.get('channel', '?')}"
 
 
-def _raise_for_answer(reply: Reply, *, is_api: bool) -> dict[str, Any]:
+@contextlib.asynccontextmanager
+async def _paced(channel: str, seconds: float) -> AsyncIterator[None]:
+    """Wait for the channel's turn as long as the attempt's time allows, and hear when Slack asks for a rest."""
+    wait = _PACE.wait(channel)
+    if wait > seconds * _SHARE_FOR_WAITING:
+        before = f"the channel's next free second is {wait:.0f} s away: Slack takes one message a second"
+        raise TransientError(before, retry_after=timedelta(seconds=wait))
+    _PACE.take(channel)
+    await asyncio.sleep(wait)
+    try:
+        yield
+    except TransientError as error:
+        if error.retry_after is not None:
+            _PACE.rest(channel, error.retry_after.total_seconds())
+        raise
+
+
+def _raise_for_answer(reply: Reply, *, is_api: bool, thread: Any = None) -> dict[str, Any]:
     if not 200 <= reply.status < 300:
         _raise_with_reason(reply)
     try:
@@ -89,6 +137,9 @@ def _raise_for_answer(reply: Reply, *, is_api: bool) -> dict[str, Any]:
         answer = None
     if isinstance(answer, dict) and answer.get("ok") is False:
         error = str(answer.get("error", "no reason given"))[:200]
+        if thread is not None and error in _LOST_THREADS:
+            _THREADS.forget(thread)
+            raise TransientError(f"Slack says {error}: the next attempt begins a new thread")
         if error in _PASSING_ERRORS:
             raise TransientError(f"Slack says {error}", retry_after=reply.retry_after)
         raise PermanentError(f"Slack says {error}")
@@ -106,14 +157,3 @@ def _raise_with_reason(reply: Reply) -> None:
         if word.isascii() and word.replace("_", "").isalnum() and len(word) < 100:
             raise PermanentError(f"{error}: Slack says {word}") from error
         raise
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= MAX_TEXT_CHARACTERS:
-        return text
-    cut = text[: MAX_TEXT_CHARACTERS - 1]
-    # No half of an escape such as `&am` at the end.
-    tail = cut.rfind("&", len(cut) - 5)
-    if tail >= 0 and ";" not in cut[tail:]:
-        cut = cut[:tail]
-    return f"{cut}…"

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
+import anyio
 import pytest
 
 from hookline.daemon.store.changes import Outcome
+from hookline.plugins.pace import Pace
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def pace(monkeypatch: pytest.MonkeyPatch) -> Pace:
+    """Return what keeps the pace, without a pause between messages."""
+    made = Pace(0.0)
+    monkeypatch.setattr("hookline.plugins.slack._PACE", made)
+    return made
 
 
 @pytest.fixture
@@ -120,6 +131,8 @@ async def test_the_url_stays_secret(finance: Any, peer: Any, make_delivery: Any)
         ({"token": "t", "text": "x"}, "a token needs a channel"),
         ({"url": "https://h.example/", "channel": "C", "text": "x"}, "an incoming webhook has its own channel"),
         ({"url": "https://h.example/"}, "write text or blocks"),
+        ({"url": "https://h.example/", "text": "x", "thread_per": "k"}, "thread_per needs a token"),
+        ({"token": "t", "channel": "C", "text": "x", "thread": "1", "thread_per": "k"}, "either thread or thread_per"),
     ],
 )
 async def test_what_is_missing_is_said_at_load(bench: Any, options: dict[str, Any], message: str) -> None:
@@ -132,3 +145,137 @@ async def test_a_rule_cannot_send_the_token_elsewhere(finance: Any) -> None:
     step = finance.step({"text": "x", "api": "https://evil.example/"}, to="bot")
     problems = await finance.runner.validate([step])
     assert [problem.message for problem in problems] == ["a rule cannot change where a destination goes"]
+
+
+def posted(peer: Any) -> list[Any]:
+    return [json.loads(request.body) for request in peer.requests]
+
+
+async def test_messages_of_a_key_share_a_thread(finance: Any, peer: Any, make_delivery: Any) -> None:
+    step = finance.step({"text": "x", "thread_per": "{{ payload.id }}"}, to="bot")
+    for number, key in enumerate([1, 1, 2, 1]):
+        peer.say(200, f'{{"ok":true,"ts":"1.{number}","channel":"C1"}}'.encode())
+        assert (await finance.run(make_delivery({"id": key}), step)).outcome is Outcome.DELIVERED
+    assert [message.get("thread_ts") for message in posted(peer)] == [None, "1.0", None, "1.0"]
+
+
+async def test_a_thread_is_begun_once_by_many(finance: Any, peer: Any, make_delivery: Any) -> None:
+    peer.say(200, b'{"ok":true,"ts":"7.7","channel":"C1"}')
+    step = finance.step({"text": "x", "thread_per": "many"}, to="bot")
+    async with anyio.create_task_group() as group:
+        for number in range(4):
+            group.start_soon(finance.run, make_delivery(id=f"dlv_{number}"), step)
+    assert [message.get("thread_ts") for message in posted(peer)] == [None, "7.7", "7.7", "7.7"]
+
+
+async def test_a_message_that_was_not_posted_begins_no_thread(finance: Any, peer: Any, make_delivery: Any) -> None:
+    step = finance.step({"text": "x", "thread_per": "refused"}, to="bot")
+    outcomes = []
+    for answer in (b'{"ok":false,"error":"cannot_reply_to_message"}', b'{"ok":true,"ts":"2.2","channel":"C1"}'):
+        peer.say(200, answer)
+        outcomes.append((await finance.run(make_delivery(), step)).outcome)
+    assert outcomes == [Outcome.PERMANENT, Outcome.DELIVERED]
+    assert [message.get("thread_ts") for message in posted(peer)] == [None, None]
+
+
+async def test_a_thread_that_is_gone_is_begun_anew(finance: Any, peer: Any, make_delivery: Any) -> None:
+    step = finance.step({"text": "x", "thread_per": "gone"}, to="bot")
+    outcomes = []
+    for answer in (
+        b'{"ok":true,"ts":"3.0","channel":"C1"}',
+        b'{"ok":false,"error":"message_not_found"}',
+        b'{"ok":true,"ts":"3.1","channel":"C1"}',
+        b'{"ok":true,"ts":"3.2","channel":"C1"}',
+    ):
+        peer.say(200, answer)
+        outcomes.append((await finance.run(make_delivery(), step)).outcome)
+    assert outcomes == [Outcome.DELIVERED, Outcome.TRANSIENT, Outcome.DELIVERED, Outcome.DELIVERED]
+    assert [message.get("thread_ts") for message in posted(peer)] == [None, "3.0", None, "3.1"]
+
+
+async def test_a_thread_that_the_rule_wrote_and_is_gone_is_a_dead_letter(
+    finance: Any, peer: Any, make_delivery: Any
+) -> None:
+    peer.say(200, b'{"ok":false,"error":"message_not_found"}')
+    result = await finance.run(make_delivery(), finance.step({"text": "x", "thread": "1.1"}, to="bot"))
+    assert (result.outcome, result.note) == (Outcome.PERMANENT, "Slack says message_not_found")
+
+
+async def test_name_picture_and_previews_are_the_rules_to_say(finance: Any, peer: Any, make_delivery: Any) -> None:
+    peer.say(200, b'{"ok":true,"ts":"1.2","channel":"C1"}')
+    options = {"text": "x", "username": "Till", "icon_emoji": ":receipt:", "unfurl_links": False}
+    await finance.run(make_delivery(), finance.step(options, to="bot"))
+    assert posted(peer) == [{"channel": "C1", **options}]
+
+
+async def test_addresses_in_blocks_are_as_the_event_has_them(finance: Any, peer: Any, make_delivery: Any) -> None:
+    button = {"type": "button", "text": {"type": "plain_text", "text": "{{ payload.u }}"}, "url": "{{ payload.u }}"}
+    step = finance.step({"blocks": [{"type": "actions", "elements": [button]}]}, to="finance")
+    await finance.run(make_delivery({"u": "https://erp.example/?a=1&b=<2>"}), step)
+    sent = posted(peer)[0]["blocks"][0]["elements"][0]
+    assert sent["url"] == "https://erp.example/?a=1&b=<2>"
+    assert sent["text"]["text"] == "https://erp.example/?a=1&amp;b=&lt;2&gt;"
+
+
+async def test_blocks_are_cut_to_what_slack_takes(finance: Any, peer: Any, make_delivery: Any) -> None:
+    def text(length: int) -> dict[str, str]:
+        return {"type": "mrkdwn", "text": "<" + "{{ payload.t }}" + "x" * length}
+
+    blocks = [
+        {"type": "header", "text": {"type": "plain_text", "text": "h" * 151}},
+        {"type": "section", "text": text(4000)},
+        {"type": "section", "fields": [text(2001) for _ in range(11)]},
+        *({"type": "divider"} for _ in range(60)),
+    ]
+    await finance.run(make_delivery({"t": "&"}), finance.step({"blocks": blocks}, to="finance"))
+    sent = posted(peer)[0]["blocks"]
+    assert len(sent) == 50
+    assert sent[-1]["elements"][0]["text"] == "… and 14 blocks more"
+    assert sent[0]["text"]["text"] == "h" * 149 + "…"
+    assert (len(sent[1]["text"]["text"]), sent[1]["text"]["text"][:7]) == (3000, "<&amp;x")
+    assert [len(field["text"]) for field in sent[2]["fields"]] == [2000] * 10
+
+
+async def test_a_channel_gets_one_message_a_second(
+    finance: Any, peer: Any, make_delivery: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.plugins.slack._PACE", Pace(1.0, clock=lambda: 100.0))
+    step = finance.step({"text": "x"}, to="finance")
+    first = await finance.run(make_delivery(), step, limit=1.9)
+    second = await finance.run(make_delivery(), step, limit=1.9)
+    elsewhere = await finance.run(make_delivery(), finance.step({"text": "x"}, to="bot"), limit=1.9)
+    assert (first.outcome, second.outcome, elsewhere.note) == (
+        Outcome.DELIVERED,
+        Outcome.TRANSIENT,
+        "answered 200 with what is not Slack's: it may or may not be posted",
+    )
+    assert second.retry_after == timedelta(seconds=1)
+    assert len(peer.requests) == 2
+
+
+async def test_a_turn_that_comes_soon_is_waited_for(
+    finance: Any, peer: Any, make_delivery: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookline.plugins.slack._PACE", Pace(0.01, clock=lambda: 100.0))
+    for _ in range(3):
+        result = await finance.run(make_delivery(), finance.step({"text": "x"}, to="finance"))
+        assert result.outcome is Outcome.DELIVERED
+    assert len(peer.requests) == 3
+
+
+async def test_a_rest_that_slack_asks_for_is_kept_by_the_others_too(
+    finance: Any, peer: Any, make_delivery: Any
+) -> None:
+    peer.say(429, b"rate_limited", Retry_After="30")
+    step = finance.step({"text": "x"}, to="finance")
+    await finance.run(make_delivery(), step)
+    result = await finance.run(make_delivery(), step)
+    assert (result.outcome, len(peer.requests)) == (Outcome.TRANSIENT, 1)
+    assert 25 < result.retry_after.total_seconds() <= 30
+
+
+async def test_a_digest_names_all_its_events(finance: Any, peer: Any, make_delivery: Any) -> None:
+    events = tuple(make_delivery({"n": text}).event for text in ("1", "<!here>"))
+    step = finance.step({"text": "{% for one in events %}{{ one.payload.n }} {% endfor %}"}, to="finance")
+    result = await finance.run(make_delivery(events=events), step)
+    assert (result.outcome, posted(peer)) == (Outcome.DELIVERED, [{"text": "1 &lt;!here&gt; "}])
