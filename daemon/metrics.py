@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from hookline.daemon.delivery.runner import Inspection, Result, Runner
+from hookline.daemon.delivery.runner import Inspection, Result, Runner, Work
 from hookline.daemon.store.changes import Accepted, NewEvent, Outcome
 from hookline.daemon.version import VERSION
-from hookline.plugins import Delivery
 from hookline.rules import Problem, Step
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
@@ -46,6 +44,7 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._own = Counter("hookline_own_events", "Events about ourselves", ["type"], registry=self.registry)
         self._reloads = Counter(
             "hookline_reloads", "Reloads by how they ended, the start among them", ["outcome"], registry=self.registry
         )
@@ -74,6 +73,10 @@ class Metrics:
         if counter is None:
             counter = self._counters[source, outcome] = self._received.labels(source, outcome)
         counter.inc()
+
+    def own_event(self, type_: str) -> None:
+        """Count an event about ourselves."""
+        self._own.labels(type_).inc()
 
     def rejected(self, source: str, reason: str) -> None:
         """Count a refused request. `source` is a configured one, or "" for any other."""
@@ -105,18 +108,15 @@ class MeasuredRunner:
         """Do as the runner does."""
         return await self._runner().validate(steps)
 
-    async def run(self, delivery: Delivery, step: Step, *, limit: timedelta) -> Result:
+    async def run(self, work: Work) -> Result:
         """Run, and count how it ended."""
-        result = await self._runner().run(delivery, step, limit=limit)
+        delivery = work.delivery
+        result = await self._runner().run(work)
         self._metrics.attempted(delivery.destination, result.outcome, result.duration.total_seconds())
         if result.outcome is Outcome.DELIVERED:
             waited = self._clock() - delivery.event.received_at
             self._metrics.delivered(delivery.destination, max(0.0, waited.total_seconds()))
         return result
-
-    async def render(self, delivery: Delivery, step: Step) -> Mapping[str, Any]:
-        """Do as the runner does."""
-        return await self._runner().render(delivery, step)
 
     async def close(self) -> None:
         """Do as the runner does."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json as json_codec
 import re
 import socket
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -13,10 +16,12 @@ import anyio.from_thread
 from multidict import CIMultiDict
 from yarl import URL
 
-from hookline.daemon.delivery.addresses import COMPUTED_PORTS, AddressPolicy, IPNetwork, parse_url
-from hookline.daemon.delivery.options import Target
-from hookline.daemon.delivery.outbound import Outbound, Progress
-from hookline.plugins import Delivery, Log, PermanentError, Reply
+from hookline.daemon.actions.options import Target
+from hookline.daemon.outbound.addresses import COMPUTED_PORTS, AddressPolicy, IPNetwork, parse_url
+from hookline.daemon.outbound.connections import Outbound
+from hookline.daemon.outbound.progress import Progress
+from hookline.daemon.secrets import MASK
+from hookline.plugins import Delivery, Log, PermanentError, Reply, Tls
 
 #: Counts how often an event has passed through a Hookline; every request of ours carries it.
 HOPS_HEADER = "Hookline-Hops"
@@ -32,6 +37,8 @@ _CONNECTION_HEADERS = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te",
      "trailer", "transfer-encoding", "upgrade", _HOPS_KEY}
 )  # fmt: skip
+# What is shorter would hide half of an answer, and is no secret.
+_SHORTEST_CREDENTIAL = 8
 # A literal host may lie in any network, so all of them share one pool.
 _LITERAL = AddressPolicy(is_literal=True)
 
@@ -39,7 +46,7 @@ _LITERAL = AddressPolicy(is_literal=True)
 class AttemptContext:
     """What `deliver` gets as `context` (the `Context` of `hookline.plugins`), and its own `http`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what one attempt consists of
         self,
         delivery: Delivery,
         *,
@@ -47,8 +54,10 @@ class AttemptContext:
         targets: frozenset[Target],
         allow_networks: tuple[IPNetwork, ...],
         log: Log,
+        limit: timedelta,
     ) -> None:
         """`targets`: hosts that the operator wrote; all others must be public or in `allow_networks`."""
+        self._ends_at = time.monotonic() + limit.total_seconds()
         self._outbound = outbound
         self._targets = targets
         self._allow_networks = allow_networks
@@ -68,17 +77,20 @@ class AttemptContext:
         return self
 
     @property
+    def seconds_left(self) -> float:
+        """As `hookline.plugins.Context.seconds_left` promises."""
+        return max(0.0, self._ends_at - time.monotonic())
+
+    @property
     def was_sent(self) -> bool:
         """Whether something has left the house, so that it may have happened even if nobody said so."""
         return self._was_connected or any(progress.was_sent for progress in self._progress)
 
-    async def post(
-        self, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None, json: Any = None
-    ) -> Reply:
+    async def post(self, url: str, **options: Any) -> Reply:
         """Send a POST; as `request`."""
-        return await self.request("POST", url, headers=headers, content=content, json=json)
+        return await self.request("POST", url, **options)
 
-    async def request(
+    async def request(  # noqa: PLR0913 - the parts of a request
         self,
         method: str,
         url: str,
@@ -86,6 +98,8 @@ class AttemptContext:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         json: Any = None,
+        tls: Tls | None = None,
+        is_aside: bool = False,
     ) -> Reply:
         """As `hookline.plugins.Http.request` promises."""
         if not _METHOD.fullmatch(method) or method in {"CONNECT", "TRACE"}:
@@ -97,24 +111,30 @@ class AttemptContext:
         except ValueError as error:
             raise PermanentError(str(error)) from error
         is_literal = self._is_literal(target.raw_host or "", target.port or 0)
-        self._check_port(target, is_literal=is_literal)
+        self._check_computed(target, is_literal=is_literal)
         ready = _checked_headers(headers or {})
         ready[HOPS_HEADER] = str(self._hops + 1)
         if json is not None:
             content = _json_bytes(json)
             ready.setdefault("Content-Type", "application/json")
         progress = Progress()
-        self._progress.append(progress)
-        self.reply = await self._outbound.request(
+        if not is_aside:
+            self._progress.append(progress)
+        # What an earlier request of the same attempt was told is not how this one ends.
+        self.reply = None
+        reply = await self._outbound.request(
             method,
             target,
             headers=ready,
             content=content,
             policy=self._policy(is_literal=is_literal),
             progress=progress,
+            tls=tls,
         )
-        self.is_reply_literal = is_literal
-        return self.reply
+        if not is_aside:
+            self.reply = _without_credential(reply, ready.get("Authorization", ""))
+            self.is_reply_literal = is_literal
+        return reply
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """As `hookline.plugins.Context.connect` promises."""
@@ -132,9 +152,14 @@ class AttemptContext:
     def _policy(self, *, is_literal: bool) -> AddressPolicy:
         return _LITERAL if is_literal else AddressPolicy(is_literal=False, allow_networks=self._allow_networks)
 
-    def _check_port(self, url: URL, *, is_literal: bool) -> None:
+    def _check_computed(self, url: URL, *, is_literal: bool) -> None:
+        if is_literal or self._allow_networks:
+            return
+        # RFC 6761, 6.3: it is this machine, whatever a resolver says of it.
+        if (url.raw_host or "").lower().rstrip(".").rpartition(".")[2] == "localhost":
+            raise PermanentError("blocked address: localhost is this machine, and a template computed the host")
         # Elsewhere listen databases and mail servers, which read a request as commands of their own.
-        if not is_literal and not self._allow_networks and url.port not in COMPUTED_PORTS:
+        if url.port not in COMPUTED_PORTS:
             ports = ", ".join(map(str, sorted(COMPUTED_PORTS)))
             raise PermanentError(f"blocked address: a template computed the host, so the port must be one of {ports}")
 
@@ -152,6 +177,11 @@ class BlockingContext:
     def http(self) -> BlockingContext:
         """Itself."""
         return self
+
+    @property
+    def seconds_left(self) -> float:
+        """As `Context.seconds_left`."""
+        return self._context.seconds_left
 
     def request(self, method: str, url: str, **options: Any) -> Reply:
         """As `Http.request`, without await."""
@@ -239,6 +269,15 @@ def _checked_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
         except UnicodeEncodeError:
             raise PermanentError(f"the value of the header {name} is not text that can be sent") from None
     return CIMultiDict(headers)
+
+
+def _without_credential(reply: Reply, authorization: str) -> Reply:
+    """Hide what was sent as `Authorization`: a token that was asked for is in no option, so nothing else hides it."""
+    credential = authorization.rpartition(" ")[2].encode()
+    if len(credential) < _SHORTEST_CREDENTIAL:
+        return reply
+    body = reply.body.replace(credential, MASK.encode()).replace(credential.replace(b"/", b"\\/"), MASK.encode())
+    return reply if body == reply.body else replace(reply, body=body)
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, SecretBytes, SecretStr
 from yarl import URL
 
-from hookline.daemon.delivery.fields import secretive_fields
+from hookline.daemon.actions.fields import secretive_fields
 from hookline.daemon.secrets import MASK, masked
 
 #: A path or query of a secret URL that is shorter says nothing.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 from yarl import URL
 
-from hookline.daemon.delivery.fields import Path, escaping_of, fields_by_key, is_address
+from hookline.daemon.actions.fields import Path, escaping_of, fields_by_key, is_address
 from hookline.plugins import Event
 from hookline.rules.event import Json
 from hookline.rules.interpolation import Lookup, UnsetError, interpolate
@@ -148,7 +148,8 @@ def literal_targets(model: type[BaseModel], options: Mapping[str, Any], lookup: 
             continue
         if isinstance(text, str):
             target = target_of(text, is_whole=literal == leaf)
-            if target is not None and (marked or "://" in text):
+            # Inside a marked mapping stand other things as well, which name no host.
+            if target is not None and ("://" in text or (marked and len(path) == 1)):
                 found.add(target)
     return frozenset(found)
 
@@ -254,10 +255,19 @@ def _write_as_text(rendered: Any, path: Path, computed: frozenset[Path]) -> None
 
 def _escaped(variables: Mapping[str, Any], escaping: Escaping) -> Mapping[str, Any]:
     """Return the variables with every text of the event escaped; what the operator wrote stays."""
-    event = variables["event"]
-    assert isinstance(event, Event)  # noqa: S101 - the runner put it there
-    payload = _escape_deep(event.payload, escaping)
-    escaped = replace(
+    escaped = dict(variables)
+    if "events" in variables:
+        escaped["events"] = tuple(_escape_event(event, escaping) for event in variables["events"])
+    if "event" in variables:
+        event = escaped["event"] = _escape_event(variables["event"], escaping)
+        escaped["payload"] = event.payload
+    if "previous" in variables:
+        escaped["previous"] = _escape_deep(variables["previous"], escaping)
+    return escaped
+
+
+def _escape_event(event: Event, escaping: Escaping) -> Event:
+    return replace(
         event,
         source=escaping(event.source),
         type=escaping(event.type),
@@ -268,10 +278,9 @@ def _escaped(variables: Mapping[str, Any], escaping: Escaping) -> Mapping[str, A
         headers={name: escaping(value) for name, value in event.headers.items()},
         query={name: escaping(value) for name, value in event.query.items()},
         client_ip=escaping(event.client_ip),
-        payload=payload,
+        payload=_escape_deep(event.payload, escaping),
         envelope=_escape_deep(event.envelope, escaping),
     )
-    return {**variables, "event": escaped, "payload": payload}
 
 
 def _escape_deep(value: Json, escaping: Escaping) -> Json:

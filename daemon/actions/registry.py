@@ -5,29 +5,27 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import re
-import stat
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
 from pydantic import BaseModel, PydanticUserError
 
+from hookline.daemon.actions.plugin_folder import PluginFolder, is_plugin
+from hookline.daemon.actions.plugin_imports import PLUGIN_PACKAGE, install, loaded_modules
 from hookline.daemon.delivery.runner import ActionFacts
 from hookline.daemon.version import VERSION
 from hookline.rules import Place, Problem
 
-BUILT_IN = ("email", "forward", "log", "slack")
+BUILT_IN = ("apprise", "command", "email", "forward", "log", "slack")
 #: Installed packages offer actions under this group of entry points.
 ENTRY_POINT_GROUP = "hookline.actions"
-#: Plug-in files are modules of this package; files with a leading underscore are for them to import.
-PLUGIN_PACKAGE = "hookline_plugins"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _ENTRY_POINT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -59,6 +57,9 @@ class Actions:
     problems: tuple[Problem, ...]
     #: Hash of the files that plug-ins share; "" if there are none.
     shared: str = ""
+    #: What they were loaded from, and the modules that this made.
+    folder: PluginFolder = field(default_factory=PluginFolder)
+    modules: Mapping[str, ModuleType] = field(default_factory=dict)
 
 
 class PluginLoadError(Exception):
@@ -71,39 +72,49 @@ class PluginLoadError(Exception):
         self.hint = hint
 
 
-def load_actions(folder: Path | None, *, reserved: Collection[str] = (), before: Actions | None = None) -> Actions:
+def load_actions(
+    folder: PluginFolder,
+    *,
+    reserved: Collection[str] = (),
+    before: Actions | None = None,
+    skipped: Collection[str] = (),
+    on_load: Callable[[str], None] = lambda _: None,
+) -> Actions:
     """Load every action. A broken plug-in becomes a problem and keeps nothing else from loading.
 
     `reserved`: names that an action may not have, such as those of modifiers. `before`: plug-ins that are as they were
-    are taken from there and do not run again; what they hold in their module stays.
+    are taken from there and do not run again; what they hold in their module stays. `skipped`: actions of packages
+    that are not to be loaded. `on_load` is told what is about to run: a file below the folder, or a package's action.
     """
     found: dict[str, Action] = {}
-    problems: list[Problem] = []
+    problems = [*folder.problems]
     for name in BUILT_IN:
         module = importlib.import_module(f"hookline.plugins.{name}")
         found[name] = read_action(module, name, origin="built-in", digest=_digest(f"{name} {VERSION}".encode()))
-    shared = _shared_digest(folder)
-    if before is None or before.shared != shared:
-        _forget_shared()
-    known = before.by_name if before is not None and before.shared == shared else {}
-    for path in _plugin_files(folder, problems):
+    shared = folder.shared
+    is_same = before is not None and before.shared == shared
+    known = before.by_name if before is not None and is_same else {}
+    install(folder, loaded_modules() if is_same else {})
+    for file in folder.plugins:
+        path, text, name = (folder.path or Path()) / file, folder.texts[file], file.removesuffix(".py")
         try:
-            _check_name(path.stem, _NAME, found, reserved)
-            text = _read_plugin(path)
+            _check_name(name, _NAME, found, reserved)
             digest = _digest(text + shared.encode())
-            same = known.get(path.stem)
+            same = known.get(name)
             if same is not None and same.facts.digest == digest and same.facts.origin == str(path):
-                found[path.stem] = same
+                found[name] = same
                 continue
-            module = _import_plugin(path, text)
-            found[path.stem] = read_action(module, path.stem, origin=str(path), digest=digest)
+            on_load(file)
+            found[name] = read_action(_import_plugin(name, path), name, origin=str(path), digest=digest)
         except PluginLoadError as error:
             place = Place(str(path), error.line)
-            problems.append(Problem(place=place, path=path.stem, message=str(error), hint=error.hint))
-    for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+            problems.append(Problem(place=place, path=name, message=str(error), hint=error.hint))
+    points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    for point in sorted((point for point in points if point.name not in skipped), key=lambda point: point.name):
         origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
         try:
             _check_name(point.name, _ENTRY_POINT_NAME, found, reserved)
+            on_load(point.name)
             module = _guarded(point.load, Path(point.module.replace(".", "/")))
             found[point.name] = read_action(
                 module, point.name, origin=f"package {origin}", digest=_digest(f"{point.value} {origin}".encode())
@@ -111,13 +122,23 @@ def load_actions(folder: Path | None, *, reserved: Collection[str] = (), before:
         except PluginLoadError as error:
             message = f"the action {point.name} of package {origin}: {error}"
             problems.append(Problem(place=None, path="plugins", message=message, hint=error.hint))
-    return Actions(by_name=MappingProxyType(found), problems=tuple(problems), shared=shared)
+    return Actions(
+        by_name=MappingProxyType(found),
+        problems=tuple(problems),
+        shared=shared,
+        folder=folder,
+        modules=MappingProxyType(loaded_modules()),
+    )
 
 
 def action_names(folder: Path | None) -> frozenset[str]:
     """Return the names of all actions without running a plug-in, broken ones included."""
-    files = frozenset(path.stem for path in _plugin_files(folder, []))
-    return files.union(BUILT_IN, importlib.metadata.entry_points(group=ENTRY_POINT_GROUP).names)
+    try:
+        files = [path.name for path in folder.iterdir() if path.suffix == ".py"] if folder is not None else []
+    except OSError:
+        files = []  # Whoever reads the folder reports it.
+    plugins = frozenset(name.removesuffix(".py") for name in files if is_plugin(name))
+    return plugins.union(BUILT_IN, importlib.metadata.entry_points(group=ENTRY_POINT_GROUP).names)
 
 
 def read_action(module: Any, name: str, *, origin: str, digest: str) -> Action:
@@ -151,41 +172,6 @@ def read_action(module: Any, name: str, *, origin: str, digest: str) -> Action:
     return Action(facts=facts, options=options, deliver=deliver, is_async=inspect.iscoroutinefunction(deliver))
 
 
-def _plugin_files(folder: Path | None, problems: list[Problem]) -> list[Path]:
-    if folder is None:
-        return []
-    try:
-        # Sorted: which of two problems comes first must not depend on the disk.
-        return sorted(path for path in folder.iterdir() if path.suffix == ".py" and path.name[0] not in "._")
-    except OSError as error:
-        message = f"cannot read the plug-ins folder {folder}: {error.strerror}"
-        problems.append(Problem(place=None, path="plugins", message=message, hint="create it, or change plugins:"))
-        return []
-
-
-def _shared_digest(folder: Path | None) -> str:
-    """Return the hash of what plug-ins of the folder can import from each other; "" if there is nothing."""
-    if folder is None:
-        return ""
-    texts = []
-    for path in sorted(folder.rglob("*.py")):
-        inside = path.relative_to(folder)
-        if (len(inside.parts) > 1 or path.name[0] == "_") and not any(part[0] == "." for part in inside.parts):
-            try:
-                texts.append(f"{inside} {_digest(path.read_bytes())}")
-            except OSError as error:
-                # Whoever imports it is told.
-                texts.append(f"{inside} {error.strerror}")
-    return _digest("\n".join(texts).encode()) if texts else ""
-
-
-def _forget_shared() -> None:
-    """Have shared files read anew by the next plug-in that imports them; who has imported them keeps what it has."""
-    for name in [name for name in sys.modules if name.startswith(f"{PLUGIN_PACKAGE}.")]:
-        del sys.modules[name]
-    importlib.invalidate_caches()
-
-
 def _check_name(name: str, pattern: re.Pattern[str], found: Mapping[str, Action], reserved: Collection[str]) -> None:
     if not pattern.fullmatch(name):
         raise PluginLoadError(f'"{name}" cannot be an action\'s name', hint="use small letters, digits and _")
@@ -197,37 +183,15 @@ def _check_name(name: str, pattern: re.Pattern[str], found: Mapping[str, Action]
         )
 
 
-def _read_plugin(path: Path) -> bytes:
+def _import_plugin(name: str, path: Path) -> ModuleType:
+    """Run a plug-in as a module of `PLUGIN_PACKAGE`; what is loaded of it is replaced if it is well."""
+    full = f"{PLUGIN_PACKAGE}.{name}"
+    former = sys.modules.pop(full, None)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise PluginLoadError("it is not a regular file", hint="remove it from the plug-ins folder")
-        if status.st_mode & stat.S_IWOTH:
-            raise PluginLoadError("everybody may write to it, and it runs as Hookline", hint=f"chmod o-w {path.name}")
-        return path.read_bytes()
-    except OSError as error:
-        raise PluginLoadError(f"cannot be read: {error.strerror}", hint="make it readable for Hookline") from error
-
-
-def _import_plugin(path: Path, text: bytes) -> ModuleType:
-    """Run the file as a module of `PLUGIN_PACKAGE`."""
-    package = sys.modules.get(PLUGIN_PACKAGE)
-    if package is None:
-        package = sys.modules[PLUGIN_PACKAGE] = ModuleType(PLUGIN_PACKAGE, "Files of the plug-ins folder.")
-    # So that plug-ins can share a file: `from hookline_plugins._shared import …`.
-    package.__path__ = [str(path.parent)]
-    name = f"{PLUGIN_PACKAGE}.{path.stem}"
-    specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None:  # a .py file always has one
-        raise PluginLoadError("Python does not know how to load it")
-    module = importlib.util.module_from_spec(specification)
-    # Before it runs: pydantic looks annotations up in the module by its name.
-    sys.modules[name] = module
-    try:
-        # Compiled from the text that was hashed, so that the digest is of what runs.
-        _guarded(lambda: exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__), path)  # noqa: S102 - a plug-in is the operator's code
+        module: ModuleType = _guarded(lambda: importlib.import_module(full), path)
     except PluginLoadError:
-        del sys.modules[name]
+        if former is not None:
+            sys.modules[full] = former
         raise
     return module
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_core import PydanticUndefined
 
+from hookline.daemon.actions.catalog import UnrunnableError
+from hookline.daemon.actions.fields import Path, fields_by_key, is_address, is_credential, unknown_keys
+from hookline.daemon.actions.options import checkable, leaves, prepare, type_errors, with_templated_defaults
+from hookline.daemon.actions.registry import Action
+from hookline.daemon.actions.summary import SUMMARY_OPTION
 from hookline.daemon.config.settings import Destination
-from hookline.daemon.delivery.actions import Action
-from hookline.daemon.delivery.fields import Path, fields_by_key, is_address, is_credential, unknown_keys
-from hookline.daemon.delivery.options import checkable, leaves, prepare, type_errors, with_templated_defaults
-from hookline.rules import Problem, Step
+from hookline.daemon.delivery.runner import ActionFacts
+from hookline.rules import Modifiers, Problem, Step
 from hookline.rules.interpolation import Lookup, find_references
 from hookline.rules.options import lay_over
 from hookline.rules.problem import dotted
@@ -45,6 +48,45 @@ def check_step(step: Step, action: Action, destination: Destination | None, look
         for path, message in overrides(action, step.options, under):
             hint = f"change it in destinations.{destination.name}, or write the action in place"
             yield Problem(place=step.place, path=dotted((step.label, *path)), message=message, hint=hint)
+
+
+def check_use(step: Step, action: ActionFacts, destination: Destination | None) -> Iterator[Problem]:
+    """Yield what is wrong with using an action as the step does, by what is known of it without importing it."""
+    modifiers = step.modifiers.over(destination.modifiers) if destination is not None else step.modifiers
+    has_summary = modifiers.once is not None and modifiers.once.summary
+    if has_summary and SUMMARY_OPTION not in action.schema.get("properties", {}):
+        message = f'{action.name} has no option "{SUMMARY_OPTION}" that a summary could stand in'
+        hint = "take summary away, or use an action that has one, such as slack or email"
+        yield Problem(place=step.place, path=step.label, message=message, hint=hint)
+
+
+def check_destination(destination: Destination, action: Action, lookup: Lookup) -> Iterator[Problem]:
+    """Yield what is wrong with what a destination says; what it leaves for rules to say may be missing."""
+    where = ("destinations", destination.name, action.name)
+    for mistake in check_options(action, destination.options, lookup):
+        if mistake.path and mistake.message != "is missing":
+            path = dotted((*where, *mistake.path))
+            yield Problem(place=destination.place, path=path, message=mistake.message, hint=mistake.hint)
+
+
+def unused_destinations(destinations: Mapping[str, Destination], steps: Iterable[Step]) -> list[Destination]:
+    """Return those that no step names: nothing else checks them."""
+    used = {step.destination for step in steps}
+    return [destination for destination in destinations.values() if destination.name not in used]
+
+
+def bare_step(destination: Destination) -> Step:
+    """Return a step that adds nothing to its destination."""
+    return Step(
+        rule="", rule_facts={}, destination=destination.name, action=None, options={}, modifiers=Modifiers(), vars={}
+    )
+
+
+def unrunnable_problem(step: Step, error: UnrunnableError) -> Problem:
+    """Return the problem of a step whose destination or action is not there."""
+    # Of a broken plug-in the mistake is the plug-in's, which is reported with its line.
+    severity: Literal["error", "warning"] = "warning" if error.is_broken else "error"
+    return Problem(place=step.place, path=step.label, message=str(error), severity=severity)
 
 
 def check_options(action: Action, options: Mapping[str, Any], lookup: Lookup) -> Iterator[Mistake]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hookline.daemon.config.settings import DEFAULT_CONCURRENCY, Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
-from hookline.daemon.delivery.policy import LanePolicy
+from hookline.daemon.delivery.runner import LiveRunner
 from hookline.daemon.http.receiver import ReceiverSettings
+from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.port import Source
 from hookline.daemon.store.changes import Lane
@@ -28,7 +28,7 @@ class Generation:
     secrets: Secrets
     #: By name.
     sources: Mapping[str, Source]
-    runner: LocalRunner
+    runner: LiveRunner
     rules: RuleSet
     policies: Mapping[Lane, LanePolicy]
     #: Keys that were changed on disk and need a restart.
@@ -50,6 +50,8 @@ class Generation:
 def policies_of(settings: Settings) -> dict[Lane, LanePolicy]:
     """Return what a configuration says of each destination's lane."""
     return {
-        Lane(name): LanePolicy(concurrency=destination.concurrency, modifiers=destination.modifiers)
+        Lane(name): LanePolicy(
+            concurrency=destination.concurrency, modifiers=destination.modifiers, bounds=destination.bounds
+        )
         for name, destination in settings.destinations.items()
     }

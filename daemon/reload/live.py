@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from hookline.daemon.config.load import ConfigError, load_settings
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
+from hookline.daemon.delivery.runner import LiveRunner
 from hookline.daemon.reload.collector import set_aside, take_apart, without_full_collections
 from hookline.daemon.reload.generation import AT_START, Generation, policies_of
 from hookline.daemon.reload.live_rules import check_rules, last_good_rules
@@ -56,7 +56,7 @@ class Live:
         settings: Settings,
         *,
         environ: Mapping[str, str],
-        runner: LocalRunner,
+        runner: LiveRunner,
         sources: LiveSources,
         store: Store,
         clock: Callable[[], datetime],
@@ -66,8 +66,8 @@ class Live:
     ) -> None:
         """Nothing is live until `start` returns.
 
-        `runner` is of `settings`, and later ones share its connections. `on_live` is called at each swap, before
-        anything else gets a turn; `on_reload` when a start or reload has ended.
+        `runner` is of `settings`; it, and those that follow it, are closed by `close`. `on_live` is called at each
+        swap, before anything else gets a turn; `on_reload` when a start or reload has ended.
         """
         self._at_start = settings
         self._environ = environ
@@ -81,6 +81,8 @@ class Live:
         self._one_at_a_time = anyio.Lock()
         self._fingerprints = Fingerprints()
         self._current: Generation | None = None
+        #: The runner of a reload that is not live yet.
+        self._candidate: LiveRunner | None = None
         #: The configuration that was tried last, live or not: what it names is watched too.
         self._tried = settings
         self._tried_secrets = Secrets(environ, folder=settings.path.parent)
@@ -140,6 +142,7 @@ class Live:
             self._log.error("rules.degraded", running=rules.version, next_step="mend the rules, then: hookline check")
         sources = await anyio.to_thread.run_sync(self._sources.build, settings, None)
         await self._look_further()
+        self._first_runner.go_live()
         self._swap(
             Generation(
                 settings=settings,
@@ -153,6 +156,10 @@ class Live:
         set_aside()
         self._note(outcome, problems)
 
+    async def close(self) -> None:
+        """Close what runs actions. Call at the end, whether or not `start` returned."""
+        await (self._first_runner if self._current is None else self._current.runner).close()
+
     async def reload(self) -> Generation:
         """Go live with what is on disk, all of it or nothing; one after the other, whoever asks.
 
@@ -160,37 +167,48 @@ class Live:
         Then nothing has changed.
         """
         async with self._one_at_a_time:
-            former = self.current
             try:
-                # Before anything is read: what changes meanwhile is found to differ, and tried in its turn.
-                self.fingerprint = await self.look()
-                with without_full_collections():
-                    generation = await self._build(former)
-                    await self._keep(generation.rules)
-            except (ConfigError, RulesError) as error:
-                await self._look_further()
-                self._log.error("reload.refused", problems=len(error.problems), first=str(error.problems[0]))
-                self._note("refused", error.problems)
-                raise
-            except StoreError as error:
-                self.fingerprint = None
-                self._note("failed", (_of_no_file(f"the store could not keep the rules: {error}"),))
-                raise
-            except Exception as error:
-                # Raised as an error that is caught: a fault in reading rules must not end a daemon that has good ones.
-                self._log.exception("reload.fault")
-                self._note("fault", (_of_no_file(f"the reload failed by a fault of Hookline: {error!r}"),))
-                raise ReloadFaultError(repr(error)) from error
+                return await self._reload(self.current)
+            finally:
+                if self._candidate is not None:
+                    # It may be a process, and nothing else would end it.
+                    with anyio.CancelScope(shield=True):
+                        await self._candidate.close()
+                    self._candidate = None
+
+    async def _reload(self, former: Generation) -> Generation:
+        try:
+            # Before anything is read: what changes meanwhile is found to differ, and tried in its turn.
+            self.fingerprint = await self.look()
+            with without_full_collections():
+                generation = await self._build(former)
+                await self._keep(generation.rules)
+        except (ConfigError, RulesError) as error:
             await self._look_further()
-            self._swap(generation)
-            set_aside()
-            self._note("live", ())
-            self._tell(former, generation)
-            parts: list[object] = [*former.rules.rules, *former.rules.fallback]
-            del former
-            # Ten thousand rules that die at once would hold the loop for 200 ms.
-            await anyio.to_thread.run_sync(take_apart, parts)
-            return generation
+            self._log.error("reload.refused", problems=len(error.problems), first=str(error.problems[0]))
+            self._note("refused", error.problems)
+            raise
+        except StoreError as error:
+            self.fingerprint = None
+            self._note("failed", (_of_no_file(f"the store could not keep the rules: {error}"),))
+            raise
+        except Exception as error:
+            # Raised as an error that is caught: a fault in reading rules must not end a daemon that has good ones.
+            self._log.exception("reload.fault")
+            self._note("fault", (_of_no_file(f"the reload failed by a fault of Hookline: {error!r}"),))
+            raise ReloadFaultError(repr(error)) from error
+        await self._look_further()
+        generation.runner.go_live()
+        self._candidate = None
+        self._swap(generation)
+        set_aside()
+        self._note("live", ())
+        self._tell(former, generation)
+        parts: list[object] = [*former.rules.rules, *former.rules.fallback]
+        del former
+        # Ten thousand rules that die at once would hold the loop for 200 ms.
+        await anyio.to_thread.run_sync(take_apart, parts)
+        return generation
 
     async def _build(self, former: Generation) -> Generation:
         secrets = Secrets(self._environ, folder=self._at_start.path.parent)
@@ -200,7 +218,7 @@ class Live:
         settings = replace(read, **{key: getattr(self._at_start, key) for key in AT_START})
         self._tried = settings
         await self._look_further()
-        runner = former.runner.for_settings(settings, secrets)
+        runner = self._candidate = former.runner.for_settings(settings, secrets)
         checked = await check_rules(settings, secrets, runner)
         return Generation(
             settings=settings,

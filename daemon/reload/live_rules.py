@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import anyio
 from structlog.typing import FilteringBoundLogger
 
+from hookline.daemon.actions.registry import action_names
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.actions import action_names
 from hookline.daemon.delivery.runner import Inspection, Runner
 from hookline.daemon.rule_files import read_rule_texts
 from hookline.daemon.secrets import Secrets
@@ -33,6 +33,7 @@ def world_of(settings: Settings, secrets: Secrets, inspection: Inspection, *, is
     return World(
         sources={name: settings.source_types.event_types(source.type) for name, source in settings.sources.items()},
         destinations={name: destination.action for name, destination in settings.destinations.items()},
+        defaults={name: destination.modifiers for name, destination in settings.destinations.items()},
         # Broken ones too: a rule that names one is not the mistake.
         actions=action_names(settings.plugins),
         vars=settings.vars,

@@ -10,7 +10,7 @@ import anyio
 from structlog.typing import FilteringBoundLogger
 
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.addresses import AddressPolicy
+from hookline.daemon.outbound.addresses import AddressPolicy
 from hookline.daemon.reload.generation import Generation
 from hookline.daemon.sources.build import build_source
 from hookline.daemon.sources.declared import DeclaredSource

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from structlog.typing import FilteringBoundLogger
 
+from hookline.daemon.actions.catalog import Catalog, UnrunnableError
 from hookline.daemon.delivery.dispatcher import Dispatcher
-from hookline.daemon.delivery.local_runner import LocalRunner, UnrunnableError
 from hookline.daemon.delivery.retry import MISSING
 from hookline.daemon.store.changes import Lane
 from hookline.daemon.store.port import Reader, Store
@@ -14,7 +14,7 @@ from hookline.rules import Step
 _IN_PLACE = "step:"
 
 
-async def settle_lanes(*, store: Store, dispatcher: Dispatcher, runner: LocalRunner, log: FilteringBoundLogger) -> None:
+async def settle_lanes(*, store: Store, dispatcher: Dispatcher, catalog: Catalog, log: FilteringBoundLogger) -> None:
     """Hold each lane in which something waits for what is gone, and release those where it is back.
 
     Call when a configuration went live. Lanes that were held for another reason stay as they are. Raises `StoreError`.
@@ -23,11 +23,11 @@ async def settle_lanes(*, store: Store, dispatcher: Dispatcher, runner: LocalRun
     try:
         held = await store.held()
         for lane, reason in held.items():
-            if reason.startswith(MISSING) and await _why_missing(lane, runner, reader) is None:
+            if reason.startswith(MISSING) and await _why_missing(lane, catalog, reader) is None:
                 await dispatcher.release(lane)
                 log.info("destination.released", lane=lane, why="what was missing is back")
         for state in await reader.lanes():
-            why = None if state.lane in held else await _why_missing(state.lane, runner, reader)
+            why = None if state.lane in held else await _why_missing(state.lane, catalog, reader)
             if why is not None:
                 await dispatcher.hold(state.lane, f"{MISSING}{why}")
                 log.warning(
@@ -41,7 +41,7 @@ async def settle_lanes(*, store: Store, dispatcher: Dispatcher, runner: LocalRun
         await reader.close()
 
 
-async def _why_missing(lane: Lane, runner: LocalRunner, reader: Reader) -> str | None:
+async def _why_missing(lane: Lane, catalog: Catalog, reader: Reader) -> str | None:
     """Say why nothing of a lane can run; None if it can, or nobody can say: then its next attempt does."""
     destination: str | None = lane
     action: str | None = None
@@ -55,7 +55,7 @@ async def _why_missing(lane: Lane, runner: LocalRunner, reader: Reader) -> str |
             return None
         destination, action = step.destination, step.action
     try:
-        runner.look_up(destination, action)
+        catalog.look_up(destination, action)
     except UnrunnableError as error:
         return str(error)
     return None

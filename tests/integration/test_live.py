@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 import structlog
 
+from hookline.daemon.actions.local_runner import LocalRunner
+from hookline.daemon.actions.registry import Action
 from hookline.daemon.config.load import ConfigError, load_settings
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.ids import Ids
 from hookline.daemon.reload import live as live_module
+from hookline.daemon.reload.generation import Generation
 from hookline.daemon.reload.live import LastReload, Live, ReloadFaultError
 from hookline.daemon.reload.live_sources import LiveSources
 from hookline.daemon.reload.missing import settle_lanes
@@ -91,7 +94,7 @@ async def house(tmp_path: Path) -> Any:
     house = House(tmp_path)
     await house.start()
     yield house
-    await house.runner.close()
+    await house.live.close()
 
 
 @pytest.mark.parametrize(
@@ -199,6 +202,12 @@ async def test_a_source_that_did_not_change_is_the_same_and_keeps_what_it_knows(
     assert (await house.live.reload()).sources["desk"].dedupe_window.days == 9
 
 
+def loaded(generation: Generation) -> Action:
+    """Return the plug-in `act` as this process has it."""
+    assert isinstance(generation.runner, LocalRunner)
+    return generation.runner.find(Bench.step(action="act"))[0]
+
+
 async def test_plugins_are_those_of_the_generation(house: House) -> None:
     (house.folder / "plugins").mkdir()
     plugin = house.folder / "plugins" / "act.py"
@@ -209,11 +218,11 @@ async def test_plugins_are_those_of_the_generation(house: House) -> None:
     plugin.write_text(text)
     house.write(CONFIG, RULES.replace("erp", "act"))
     one = await house.live.reload()
-    action = one.runner.look_up(None, "act")[0]
+    action = loaded(one)
     house.write(CONFIG, RULES.replace("erp", "act").replace("orders", "all"))
     again = await house.live.reload()
     # Not run again: what it holds in its module stays.
-    assert again.runner.look_up(None, "act")[0] is action
+    assert loaded(again) is action
     assert again.runner is not one.runner
 
     # A plug-in that is well, with rules that are not: it does not go live alone.
@@ -221,10 +230,12 @@ async def test_plugins_are_those_of_the_generation(house: House) -> None:
     house.write(CONFIG, RULES.replace("erp", "acte"))
     with pytest.raises(RulesError):
         await house.live.reload()
-    assert house.live.current.runner.look_up(None, "act")[0] is action
+    assert loaded(house.live.current) is action
+    # Nor does its module stay behind, where what the old one imports late would find it.
+    assert sys.modules["hookline_plugins.act"].deliver(None, None, None) == "one"
     house.write(CONFIG, RULES.replace("erp", "act"))
     await house.live.reload()
-    assert house.live.current.runner.look_up(None, "act")[0].deliver(None, None, None) == "two"
+    assert loaded(house.live.current).deliver(None, None, None) == "two"
 
 
 async def test_what_was_tried_is_watched_too(house: House) -> None:
@@ -316,6 +327,6 @@ async def test_lanes_are_held_for_what_is_gone_and_released_for_what_is_back(
         await house.store.write([SetLane(lane=Lane(one.lane), is_held=True, reason=held)])
     dispatcher: Any = Dispatcher()
     log: Any = structlog.get_logger()
-    await settle_lanes(store=house.store, dispatcher=dispatcher, runner=house.live.current.runner, log=log)
+    await settle_lanes(store=house.store, dispatcher=dispatcher, catalog=house.live.current.runner.catalog, log=log)
     said = [tuple(part.partition(";")[0] for part in parts) for parts in dispatcher.told]
     assert said == [tuple(one.lane if part == "LANE" else part for part in parts) for parts in told]

@@ -157,7 +157,7 @@ async def test_a_new_generation_takes_over_only_if_it_is_well(plug: Any, make_de
 
 
 async def test_unknown_options_are_errors_and_offline_secrets_are_not(make_bench: Any) -> None:
-    from hookline.daemon.delivery.local_runner import LocalRunner
+    from hookline.daemon.actions.local_runner import LocalRunner
 
     bench = make_bench(plugins=EXAMPLE)
     good = bench.step({"url": "${DISCORD}"}, action="discord")
@@ -203,8 +203,8 @@ async def test_log_writes_one_line(bench: Any, make_delivery: Any) -> None:
 
 
 async def test_the_examples_configuration_and_rules_are_fine() -> None:
+    from hookline.daemon.actions.local_runner import LocalRunner
     from hookline.daemon.config.load import load_settings
-    from hookline.daemon.delivery.local_runner import LocalRunner
     from hookline.daemon.reload.live_rules import check_rules
     from hookline.daemon.secrets import Secrets
 

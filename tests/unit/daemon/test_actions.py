@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hookline.daemon.delivery.actions import BUILT_IN, Actions, action_names, load_actions
+from hookline.daemon.actions.plugin_folder import PluginFolder, read_plugin_folder
+from hookline.daemon.actions.registry import BUILT_IN, Actions, action_names, load_actions
 
 GOOD = '''"""Say hello.
 
@@ -28,7 +29,7 @@ OPTIONS = "from pydantic import BaseModel\nclass Options(BaseModel):\n    name: 
 def load(folder: Path, **files: str) -> Actions:
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
-    return load_actions(folder, reserved={"retry", "once"})
+    return load_actions(read_plugin_folder(folder), reserved={"retry", "once"})
 
 
 def test_a_dropped_file_is_an_action(tmp_path: Path) -> None:
@@ -43,8 +44,8 @@ def test_a_dropped_file_is_an_action(tmp_path: Path) -> None:
 
 
 def test_built_ins_have_summaries_and_schemas() -> None:
-    actions = load_actions(None)
-    assert set(actions.by_name) == set(BUILT_IN) == {"email", "forward", "log", "slack"}
+    actions = load_actions(PluginFolder())
+    assert set(actions.by_name) == set(BUILT_IN) == {"apprise", "command", "email", "forward", "log", "slack"}
     for action in actions.by_name.values():
         assert action.facts.summary.endswith(".")
         assert action.facts.origin == "built-in"
@@ -125,16 +126,16 @@ def test_a_broken_plugin_is_a_problem_with_its_line(tmp_path: Path, name: str, t
 def test_files_that_anybody_may_change_are_refused(tmp_path: Path) -> None:
     (tmp_path / "hello.py").write_text(GOOD)
     (tmp_path / "hello.py").chmod(0o666)
-    assert "everybody may write to it" in str(load_actions(tmp_path).problems[0])
+    assert "everybody may write to it" in str(load_actions(read_plugin_folder(tmp_path)).problems[0])
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.py").mkdir()
-    assert "it is not a regular file" in str(load_actions(tmp_path).problems[0])
+    assert "it is not a regular file" in str(load_actions(read_plugin_folder(tmp_path)).problems[0])
 
 
 def test_a_missing_folder_is_a_problem(tmp_path: Path) -> None:
-    actions = load_actions(tmp_path / "absent")
+    actions = load_actions(read_plugin_folder(tmp_path / "absent"))
     assert "cannot read the plug-ins folder" in str(actions.problems[0])
     assert set(actions.by_name) == set(BUILT_IN)
 
@@ -146,7 +147,7 @@ def test_installed_packages_offer_actions(tmp_path: Path, monkeypatch: pytest.Mo
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hello-package\nVersion: 1.2\n")
     (about / "entry_points.txt").write_text("[hookline.actions]\nhello-there = hello_package\nbad = not_there_at_all\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    actions = load_actions(None)
+    actions = load_actions(PluginFolder())
     assert actions.by_name["hello-there"].facts.origin == "package hello-package 1.2"
     assert "\n".join(map(str, actions.problems)) == (
         "plugins: the action bad of package hello-package 1.2: it needs not_there_at_all, which is not installed; "

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
+from hookline.daemon.actions.options import OptionsError, prepare, target_of
+from hookline.daemon.actions.registry import Action
+from hookline.daemon.actions.step_check import check_step
 from hookline.daemon.config.settings import Destination
-from hookline.daemon.delivery.actions import Action
-from hookline.daemon.delivery.options import OptionsError, prepare, target_of
 from hookline.daemon.delivery.runner import ActionFacts
-from hookline.daemon.delivery.step_check import check_step
 from hookline.plugins import Address, Escaped, computed_options
 from hookline.rules import Event, EventId, Modifiers, Place, Step
 
@@ -261,7 +261,7 @@ def test_without_marks_any_option_that_is_a_url_counts() -> None:
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_nothing_that_follows_a_literal_host_changes_it(host: str, rest: str) -> None:
-    from hookline.daemon.delivery.addresses import parse_url
+    from hookline.daemon.outbound.addresses import parse_url
 
     target = target_of(f"http://{host}/", is_whole=False)
     if target is None:
