@@ -10,9 +10,11 @@ from functools import partial
 from typing import Any
 
 from hookline.daemon.delivery.dispatcher import Dispatcher
+from hookline.daemon.delivery.materials import Material
 from hookline.daemon.http.credentials import without_credentials
 from hookline.daemon.ids import Ids
-from hookline.daemon.routing import match_or_none, new_delivery
+from hookline.daemon.lanes.policy import LanePolicy
+from hookline.daemon.routing import Planner, first_due, match_or_none
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, Source
 from hookline.daemon.store.changes import Accept, Accepted, Lane, NewEvent, Request
 from hookline.daemon.store.group_commit import GroupCommit
@@ -35,6 +37,7 @@ class Intake:
         self,
         *,
         rules: Callable[[], RuleSet],
+        policies: Callable[[Lane], LanePolicy],
         dispatcher: Dispatcher,
         commit: GroupCommit,
         ids: Ids,
@@ -43,9 +46,11 @@ class Intake:
     ) -> None:
         """`rules` returns the live rule set; it is asked once for each request, so no request sees a mixed one.
 
-        `on_accepted` is told of each event that was stored or known already.
+        `policies` says what a destination adds to the steps that go there. `on_accepted` is told of each event that
+        was stored or known already.
         """
         self._rules = rules
+        self._planner = Planner(ids, policies=policies)
         self._dispatcher = dispatcher
         self._commit = commit
         self._ids = ids
@@ -101,12 +106,10 @@ class Intake:
         )
         answers = self._commit.enqueue(change)
         # Not a task that waits: what follows the commit must happen once, whatever becomes of who asked.
-        answers.add_done_callback(partial(self._conclude, routed, request.body, content_type))
+        answers.add_done_callback(partial(self._conclude, routed, change.request))
         return answers
 
-    def _conclude(
-        self, routed: list[_Routed], body: bytes, content_type: str, answers: asyncio.Future[tuple[Accepted, ...]]
-    ) -> None:
+    def _conclude(self, routed: list[_Routed], request: Request, answers: asyncio.Future[tuple[Accepted, ...]]) -> None:
         """Begin what was stored, or give its claims back."""
         if answers.cancelled() or answers.exception() is not None:
             # It may have been committed all the same, with these claims in it.
@@ -115,35 +118,32 @@ class Intake:
             )
             return
         for one, answer in zip(routed, answers.result(), strict=True):
-            self._begin(one, answer, body, content_type)
+            self._begin(one, answer, request)
             self._on_accepted(one.new, answer)
 
     def _route(self, event: Event, pointer: tuple[str | int, ...] | None, rules: RuleSet) -> _Routed:
         routing = match_or_none(rules, event, self._log)
         if routing is None:
             return _Routed(NewEvent(event=event, pointer=pointer, rules_version=rules.version, is_unrouted=True), ())
-        steps = routing.steps
-        return _Routed(
-            NewEvent(
-                event=event,
-                pointer=pointer,
-                rules_version=rules.version,
-                matched=tuple([match.rule for match in routing.matches]),
-                deliveries=tuple(
-                    [new_delivery(self._ids, step, self._dispatcher.reserve(Lane(step.lane))) for step in steps]
-                ),
+        new = NewEvent(
+            event=event,
+            pointer=pointer,
+            rules_version=rules.version,
+            matched=tuple([match.rule for match in routing.matches]),
+            deliveries=self._planner.deliveries(
+                routing, event, now=event.received_at, reserve=self._dispatcher.reserve
             ),
-            steps,
         )
+        return _Routed(new, routing.steps)
 
-    def _begin(self, one: _Routed, answer: Accepted, body: bytes, content_type: str) -> None:
+    def _begin(self, one: _Routed, answer: Accepted, request: Request) -> None:
         if answer.is_duplicate:
             self._dispatcher.vacate(delivery.token for delivery in one.new.deliveries if delivery.token)
             return
-        event = one.new.event
+        event, pointer = one.new.event, one.new.pointer
         for delivery, step in zip(one.new.deliveries, one.steps, strict=True):
             if delivery.token is None:
-                self._dispatcher.queued(delivery.lane)
+                self._dispatcher.queued(delivery.lane, first_due(delivery))
                 continue
             self._dispatcher.start(
                 Claimed(
@@ -157,12 +157,18 @@ class Intake:
                     attempts=0,
                     created_at=event.received_at,
                 ),
-                event=event,
-                body=body,
-                content_type=content_type,
-                is_split=one.new.pointer is not None,
-                step=step,
+                Material(
+                    event=event,
+                    body=request.body,
+                    content_type=request.content_type,
+                    is_split=pointer is not None,
+                    step=step,
+                    pointer=pointer,
+                    document=request.document,
+                ),
             )
+        if answer.wakes:
+            self._dispatcher.wake()
 
 
 def _document(events: tuple[NormalizedEvent, ...]) -> str | None:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from hookline.daemon.delivery.dry_run import DRY_RUN_NOTE
+from hookline.daemon.actions.dry_run import DRY_RUN_NOTE
 from hookline.daemon.log import printable
 from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.store.changes import DeliveryId, State

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from hookline.daemon.config.settings import Settings
+from hookline.daemon.own.samples import OWN_SAMPLES
 from hookline.daemon.regular_file import read_regular
 from hookline.daemon.rehearsal.sample_events import Given, SampleReader
 from hookline.daemon.rule_files import shown_name
@@ -76,7 +77,8 @@ class KnownSamples:
             found = [*own, *self._that_come(source, type_)]
             if not found:
                 return None
-            is_own = is_own and bool(own)
+            # Those about ourselves are exact, as a user's own are.
+            is_own = is_own and (bool(own) or source == HOOKLINE)
             events += found
         return RuleSamples(
             events=tuple(events), kinds=tuple(f"{source} {type_}" for source, type_ in named), is_own=is_own
@@ -85,7 +87,7 @@ class KnownSamples:
     def _kinds(self, rule: Rule) -> Iterator[tuple[str, str] | None]:
         """Return the kinds of events that a rule admits; None among them for kinds without end, or without samples."""
         if rule.sources.accepts(HOOKLINE):
-            yield None
+            yield from ((HOOKLINE, type_) for type_ in sorted(OWN_SAMPLES) if rule.types.accepts(type_))
         for name, source in self._settings.sources.items():
             if not rule.sources.accepts(name):
                 continue
@@ -103,6 +105,8 @@ class KnownSamples:
     def _that_come(self, source: str, type_: str) -> tuple[Event, ...]:
         """Return what the source's type brings of an event type, bodies of its own only."""
         key = (source, type_)
+        if key not in self._coming and source == HOOKLINE:
+            self._coming[key] = tuple(one.event for one in self._reader.read_sample(source, type_, Given()))
         if key not in self._coming:
             kind = self._settings.source_types.get(self._settings.sources[source].type)
             try:

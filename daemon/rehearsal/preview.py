@@ -8,14 +8,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from hookline.daemon.actions.catalog import UnrunnableError
+from hookline.daemon.actions.dry_run import is_dry_run
+from hookline.daemon.actions.fields import Path, fields_by_key, secretive_fields
+from hookline.daemon.actions.local_runner import LocalRunner
+from hookline.daemon.actions.masking import Mask, credentials_of, shown_options
+from hookline.daemon.actions.options import OptionsError, PreparedOptions, leaves, prepare, type_errors
+from hookline.daemon.actions.registry import Action
+from hookline.daemon.actions.step_lookup import StepLookup
+from hookline.daemon.actions.variables import template_variables
 from hookline.daemon.config.settings import Destination, Settings
-from hookline.daemon.delivery.actions import Action
-from hookline.daemon.delivery.dry_run import is_dry_run
-from hookline.daemon.delivery.fields import Path, fields_by_key, secretive_fields
-from hookline.daemon.delivery.local_runner import LocalRunner, UnrunnableError, template_variables
-from hookline.daemon.delivery.masking import Mask, credentials_of, shown_options
-from hookline.daemon.delivery.options import OptionsError, PreparedOptions, leaves, prepare, type_errors
-from hookline.daemon.delivery.step_lookup import StepLookup
 from hookline.daemon.secrets import MASK, Secrets
 from hookline.rules import Event, Json, Step
 from hookline.rules.interpolation import find_references

@@ -10,6 +10,7 @@ from typing import Final
 
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.http.credentials import without_credentials
+from hookline.daemon.own.samples import OWN_SAMPLES
 from hookline.daemon.rehearsal.sample_merge import as_body, merged, merged_request
 from hookline.daemon.rehearsal.unverified_source import MOST_EVENTS, unverified_source
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
@@ -104,7 +105,7 @@ class SampleReader:
     def read(self, source: str, body: bytes, given: Given) -> tuple[SampleEvent, ...]:
         """Return the events of a body. Raises `ValueError` with a message for people."""
         if source == OURSELVES:
-            return (_of_ourselves(body, given),)
+            return (_of_ourselves(_json(body), given),)
         reader = self._source(source)
         if not isinstance(reader, DeclaredSource):
             request = _plain_request(body, given)
@@ -119,6 +120,8 @@ class SampleReader:
 
         Raises `ValueError` with a message for people.
         """
+        if source == OURSELVES:
+            return (_own_sample(name, given),)
         reader = self._source(source)
         key = (source, name, given.received_at)
         request = self._samples.get(key)
@@ -251,10 +254,17 @@ def _normalized(
     )
 
 
-def _of_ourselves(body: bytes, given: Given) -> SampleEvent:
+def _own_sample(name: str, given: Given) -> SampleEvent:
+    sample = OWN_SAMPLES.get(name)
+    if sample is None:
+        hint = suggest(name, OWN_SAMPLES, what="there are") or "write the payload under event:"
+        raise ValueError(f'{OURSELVES} has no sample "{name}"; {hint}')
+    return _of_ourselves(dict(sample.payload), replace(given, type=given.type or name), subject=sample.subject)
+
+
+def _of_ourselves(payload: Json, given: Given, *, subject: str | None = None) -> SampleEvent:
     if given.type is None:
         raise ValueError(f"which event type is it? An event of {OURSELVES} says it beside its payload: give its type")
-    payload = _json(body)
     event = Event(
         id=EventId("evt_sample"),
         source=OURSELVES,
@@ -262,6 +272,7 @@ def _of_ourselves(body: bytes, given: Given) -> SampleEvent:
         sender_id=given.sender_id,
         key="sample",
         tenant=given.tenant,
+        subject=subject,
         occurred_at=given.received_at,
         received_at=given.received_at,
         headers={},

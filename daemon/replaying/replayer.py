@@ -1,133 +1,217 @@
-"""Replay: an operator asks again, and new deliveries are made, by the rules of then or of now."""
+"""Replay and cancel: an operator asks, and the daemon alone decides what is meant and does it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from hookline.daemon.delivery.dispatcher import Dispatcher
-from hookline.daemon.ids import Ids, decode
-from hookline.daemon.routing import match_or_none, new_delivery
-from hookline.daemon.store.changes import DeliveryId, Replay, Route
+from hookline.daemon.ids import Ids
+from hookline.daemon.lanes.policy import LanePolicy
+from hookline.daemon.replaying.answer import Cancelled, Preview, PreviewRow, Replayed
+from hookline.daemon.replaying.picking import Picked, Picker
+from hookline.daemon.replaying.request import MAX_IDS, CancelRequest, ReplayRequest
+from hookline.daemon.replaying.spread import Spread
+from hookline.daemon.routing import Planner, match_or_none
+from hookline.daemon.store.changes import Cancel, DeliveryId, Lane, Replay, Route
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.port import DeliveryFilter, Reader
-from hookline.rules import EventId, RuleSet
+from hookline.daemon.store.port import DeliveryFilter, Reader, Store, StoredEvent
+from hookline.rules import EventId, Routing, RuleSet
 
-By = Literal["then", "now"]
-#: More at once would flood the destinations; ask again for the next ones.
-MAX_REPLAYS = 10_000
-
-
-class ReplayRequestError(ValueError):
-    """A replay that names what does not exist. Caught by the admin API, which answers 422."""
+_SAMPLE: Final = 10
+# As many changes at once share a transaction and keep events waiting no longer than that takes.
+_PART: Final = 100
+# Each is held with its body until its transaction is made.
+_PART_OF_EVENTS: Final = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayRequest:
-    """What to ask again."""
+@dataclass(slots=True)
+class _Made:
+    count: int = 0
+    first: DeliveryId | None = None
+    last: DeliveryId | None = None
 
-    events: tuple[EventId, ...] = ()
-    deliveries: tuple[DeliveryId, ...] = ()
-    #: `then`: the same deliveries again; `now`: what the live rules ask for (events only).
-    by: By = "then"
+    def add(self, ids: Iterable[DeliveryId]) -> None:
+        for self.last in ids:
+            self.first = self.first or self.last
+            self.count += 1
 
-    @classmethod
-    def from_json(cls, said: Any) -> Self:
-        """Read a request. Raises `ReplayRequestError` for anything else."""
-        if not isinstance(said, dict):
-            raise ReplayRequestError("send an object with `events` or `deliveries`")
-        events, deliveries, by = said.get("events", []), said.get("deliveries", []), said.get("by", "then")
-        unknown = set(said) - {"events", "deliveries", "by"}
-        if unknown:
-            raise ReplayRequestError(f"unknown: {', '.join(sorted(unknown))}")
-        if by not in get_args(By):
-            raise ReplayRequestError(f"`by` is then or now, not {by!r}")
-        for prefix, ids in (("evt", events), ("dlv", deliveries)):
-            if not isinstance(ids, list):
-                raise ReplayRequestError("ids come in a list")
-            for one in ids:
-                try:
-                    decode(prefix, str(one))
-                except ValueError as error:
-                    raise ReplayRequestError(str(error)) from error
-        if not 0 < len(events) + len(deliveries) <= MAX_REPLAYS:
-            raise ReplayRequestError(f"name between 1 and {MAX_REPLAYS} events or deliveries")
-        if by == "now" and deliveries:
-            raise ReplayRequestError("`by: now` goes with events: a delivery belongs to the rule that asked for it")
-        return cls(events=tuple(map(EventId, events)), deliveries=tuple(map(DeliveryId, deliveries)), by=by)
+    def answer(self, *, skipped: int, lasts: timedelta) -> Replayed:
+        return Replayed(count=self.count, first=self.first, last=self.last, skipped=skipped, lasts=lasts)
 
 
 class Replayer:
-    """Makes the new deliveries."""
+    """Makes new deliveries, and cancels. One for all requests: what one spreads, the next comes after."""
 
     def __init__(  # noqa: PLR0913 - what it joins, each by name
         self,
         *,
         rules: Callable[[], RuleSet],
+        policies: Callable[[Lane], LanePolicy],
         commit: GroupCommit,
         dispatcher: Dispatcher,
         ids: Ids,
-        reader: Reader,
+        store: Store,
+        clock: Callable[[], datetime],
         log: Any,
     ) -> None:
-        """`rules` returns the live rule set."""
+        """`rules` returns the live rule set, `policies` what a destination adds to the steps that go there."""
         self._rules = rules
+        self._planner = Planner(ids, policies=policies)
         self._commit = commit
         self._dispatcher = dispatcher
         self._ids = ids
-        self._reader = reader
+        self._store = store
+        self._clock = clock
         self._log = log
+        self._spread = Spread(clock)
 
-    async def replay(self, asked: ReplayRequest) -> list[str]:
-        """Return the ids of the new deliveries. Raises `ReplayRequestError` if something named does not exist."""
-        if asked.by == "now":
-            made = [delivery for event in asked.events for delivery in await self._route_again(event)]
-        else:
-            olds = list(asked.deliveries)
-            for event in asked.events:
-                olds += await self._deliveries_of(event)
-            made = [await self._again(old) for old in olds]
-        self._dispatcher.wake()
-        return list(made)
+    async def replay(self, asked: ReplayRequest) -> Preview | Replayed:
+        """Make the new deliveries, or say which; returns when all are stored.
+
+        Raises `ReplayRequestError` if something named does not exist: then nothing was made. Raises `StoreError` with
+        a part of them made; to ask by the same filter again makes the rest.
+        """
+        async with self._reading() as reader:
+            if asked.by == "now":
+                picked = await Picker(reader).to_route(asked)
+                if asked.is_dry_run:
+                    return self._preview(picked, await self._sample_of_rules(picked, reader), asked.spacing)
+                return await self._route_all(picked, reader, asked.spacing)
+            picked = await Picker(reader).to_repeat(asked)
+            if asked.is_dry_run:
+                return self._preview(picked, await _sample(picked, reader), asked.spacing)
+            return await self._repeat_all(picked, asked.spacing)
+
+    async def cancel(self, asked: CancelRequest) -> Preview | Cancelled:
+        """Cancel what waits, or say what; raises as `replay`."""
+        async with self._reading() as reader:
+            picked = await Picker(reader).to_cancel(asked)
+            if asked.is_dry_run:
+                return self._preview(picked, await _sample(picked, reader), timedelta(0))
+        count = 0
+        for part in picked.parts(_PART):
+            cancels = [Cancel(delivery_id=DeliveryId(one)) for one in part]
+            count += sum(await asyncio.gather(*map(self._commit.submit, cancels)))
+            # The next of an order, perhaps.
+            self._dispatcher.wake()
+        return Cancelled(count=count, skipped=len(picked) - count)
 
     async def route_unrouted(self, events: Iterable[EventId]) -> None:
         """Give events that could not be routed the deliveries that the live rules ask for; who still cannot stays."""
-        for event_id in events:
-            try:
-                await self._route_again(event_id)
-            except ReplayRequestError as error:
-                self._log.warning("event.still_unrouted", event_id=event_id, why=str(error))
+        async with self._reading() as reader:
+            for event_id in events:
+                if not await self._commit_routes([await self._route(event_id, reader, timedelta(0))]):
+                    self._log.warning("event.still_unrouted", event_id=event_id, next_step="look for its trace above")
+
+    async def _repeat_all(self, picked: Picked, spacing: timedelta) -> Replayed:
+        turns = self._spread.turns(len(picked), spacing)
+        made = _Made()
+        for part in picked.parts(_PART):
+            changes = [
+                Replay(delivery_id=DeliveryId(one), new_id=self._ids.delivery(), due_in=turns.next_in()) for one in part
+            ]
+            answers = await asyncio.gather(*map(self._commit.submit, changes))
+            made.add(answer for answer in answers if answer is not None)
+            self._dispatcher.wake()
+        return made.answer(skipped=picked.skipped + len(picked) - made.count, lasts=turns.lasts)
+
+    async def _route_all(self, picked: Picked, reader: Reader, spacing: timedelta) -> Replayed:
+        turns = self._spread.turns(len(picked), spacing)
+        made, skipped = _Made(), picked.skipped
+        for part in picked.parts(_PART_OF_EVENTS):
+            routes = [await self._route(EventId(one), reader, turns.next_in()) for one in part]
+            done = await self._commit_routes(routes)
+            skipped += len(part) - len(done)
+            made.add(delivery.id for route in done for delivery in route.deliveries)
+        return made.answer(skipped=skipped, lasts=turns.lasts)
+
+    async def _commit_routes(self, routes: Iterable[Route | None]) -> list[Route]:
+        """Return those that were made."""
+        known = [route for route in routes if route is not None]
+        answers = await asyncio.gather(*map(self._commit.submit, known))
         self._dispatcher.wake()
+        return [route for route, was_made in zip(known, answers, strict=True) if was_made]
 
-    async def _deliveries_of(self, event_id: EventId) -> list[DeliveryId]:
-        if await self._reader.event(event_id) is None:
-            raise ReplayRequestError(f"no event {event_id}")
-        kept = await self._reader.deliveries(DeliveryFilter(event_id=event_id), limit=MAX_REPLAYS)
-        # A replay of a replay would double each time.
-        return [delivery.id for delivery in reversed(kept) if delivery.replay_of is None]
-
-    async def _again(self, old: DeliveryId) -> DeliveryId:
-        answer = await self._commit.submit(Replay(delivery_id=old, new_id=self._ids.delivery()))
-        if answer is None:
-            raise ReplayRequestError(f"no delivery {old}")
-        return answer
-
-    async def _route_again(self, event_id: EventId) -> list[DeliveryId]:
-        stored = await self._reader.event(event_id)
-        if stored is None:
-            raise ReplayRequestError(f"no event {event_id}")
+    async def _route(self, event_id: EventId, reader: Reader, due_in: timedelta) -> Route | None:
+        """Return what the live rules ask for; None if the event is gone, or cannot be matched, which is logged."""
         rules = self._rules()
-        routing = match_or_none(rules, stored.event, self._log)
-        if routing is None:
-            raise ReplayRequestError(f"{event_id} cannot be matched: a fault of Hookline's, with its trace in the log")
-        deliveries = tuple(new_delivery(self._ids, step) for step in routing.steps)
-        await self._commit.submit(
-            Route(
-                event_id=event_id,
-                rules_version=rules.version,
-                matched=tuple(match.rule for match in routing.matches),
-                deliveries=deliveries,
-            )
+        stored, routing = await self._match(event_id, reader, rules)
+        if stored is None or routing is None:
+            return None
+        if stored.is_unrouted:
+            # Nobody asks again: this is its first time.
+            deliveries = self._planner.deliveries(routing, stored.event, now=self._clock())
+        else:
+            kept = await reader.deliveries(DeliveryFilter(event_id=event_id), limit=MAX_IDS)
+            repeats = {(one.rule, one.destination): one.id for one in reversed(kept)}
+            deliveries = self._planner.again(routing, stored.event, now=self._clock(), due_in=due_in, repeats=repeats)
+        return Route(
+            event_id=event_id,
+            rules_version=rules.version,
+            matched=tuple(match.rule for match in routing.matches),
+            deliveries=deliveries,
         )
-        return [delivery.id for delivery in deliveries]
+
+    async def _match(
+        self, event_id: EventId, reader: Reader, rules: RuleSet
+    ) -> tuple[StoredEvent | None, Routing | None]:
+        stored = await reader.event(event_id)
+        return stored, None if stored is None else match_or_none(rules, stored.event, self._log)
+
+    async def _sample_of_rules(self, picked: Picked, reader: Reader) -> tuple[PreviewRow, ...]:
+        rows: list[PreviewRow] = []
+        for event_id in next(picked.parts(_SAMPLE), []):
+            stored, routing = await self._match(EventId(event_id), reader, self._rules())
+            if stored is not None and routing is not None:
+                rows += [
+                    PreviewRow(
+                        delivery=None,
+                        event=stored.event.id,
+                        event_type=stored.event.type,
+                        source=stored.event.source,
+                        rule=step.rule,
+                        destination=step.label,
+                        state=None,
+                    )
+                    for step in routing.steps
+                ]
+        return tuple(rows[:_SAMPLE])
+
+    def _preview(self, picked: Picked, sample: tuple[PreviewRow, ...], spacing: timedelta) -> Preview:
+        return Preview(
+            count=len(picked),
+            of="deliveries" if picked.kind == "dlv" else "events",
+            sample=sample,
+            skipped=picked.skipped,
+            lasts=self._spread.would_last(len(picked), spacing),
+        )
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Reader]:
+        reader = self._store.reader()
+        try:
+            yield reader
+        finally:
+            await reader.close()
+
+
+async def _sample(picked: Picked, reader: Reader) -> tuple[PreviewRow, ...]:
+    found = [await reader.delivery(DeliveryId(one)) for one in next(picked.parts(_SAMPLE), [])]
+    return tuple(
+        PreviewRow(
+            delivery=one.id,
+            event=one.event_id,
+            event_type=one.event_type,
+            source=one.source,
+            rule=one.rule,
+            destination=one.destination,
+            state=one.state,
+        )
+        for one in found
+        if one is not None
+    )

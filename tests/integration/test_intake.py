@@ -12,9 +12,12 @@ from urllib.parse import quote
 import pytest
 import structlog
 
+from hookline.daemon.delivery.materials import Material
 from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
-from hookline.daemon.replay import Replayer, ReplayRequest, ReplayRequestError
+from hookline.daemon.lanes.policy import LanePolicy
+from hookline.daemon.replaying.replayer import Replayer
+from hookline.daemon.replaying.request import ReplayRequest
 from hookline.daemon.sources.build import build_source
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, SourceSettings
 from hookline.daemon.store.changes import Accept, Accepted, Change, Lane, Token
@@ -27,6 +30,7 @@ from hookline.rules.world import NoLookup
 pytestmark = pytest.mark.anyio
 
 NOW = datetime(2026, 5, 18, 12, tzinfo=UTC)
+_PLAIN = LanePolicy(concurrency=1)
 RULES = """
 rules:
   - {name: paid, on: invoice.paid, when: {$.total: {gte: 1000}}, do: [erp, log: {message: "in place"}]}
@@ -44,7 +48,8 @@ class Slots:
         self.full: set[str] = set()
         self.started: list[Any] = []
         self.given_back: list[Token] = []
-        self.queues: list[Lane] = []
+        self.queues: list[tuple[Lane, timedelta]] = []
+        self.woken = 0
 
     def reserve(self, lane: Lane) -> Token | None:
         if lane in self.full:
@@ -53,7 +58,7 @@ class Slots:
         self.reserved[token] = lane
         return token
 
-    def start(self, claimed: Any, **material: Any) -> None:
+    def start(self, claimed: Any, material: Material) -> None:
         del self.reserved[claimed.token]
         self.started.append((claimed, material))
 
@@ -66,8 +71,11 @@ class Slots:
             del self.reserved[token]
             self.given_back.append(token)
 
-    def queued(self, lane: Lane) -> None:
-        self.queues.append(lane)
+    def queued(self, lane: Lane, due_in: timedelta) -> None:
+        self.queues.append((lane, due_in))
+
+    def wake(self) -> None:
+        self.woken += 1
 
 
 class Commit:
@@ -117,13 +125,18 @@ class House:
             version="1",
         )
         self.rules: Any = load_rules({"rules.yaml": RULES}, world)
+        self.policies: dict[str, LanePolicy] = {}
         self.intake = Intake(
             rules=lambda: self.rules,
+            policies=self.policy,
             dispatcher=self.slots,  # type: ignore[arg-type] # what of the dispatcher an intake uses
             commit=self.commit,  # type: ignore[arg-type]
             ids=ids,
             log=structlog.get_logger(),
         )
+
+    def policy(self, lane: Lane) -> LanePolicy:
+        return self.policies.get(lane, _PLAIN)
 
     async def accept(self, *keys: str, **said: Any) -> tuple[Accepted, ...]:
         return await self.begin(*keys, **said)
@@ -180,6 +193,7 @@ async def test_a_document_that_the_body_does_not_say_goes_with_the_request(house
     await house.accept("k2", is_reshaped=True, total=9)
     await house.accept("k3", "k4", is_reshaped=True)
     assert [change.request.document for change in house.commit.taken] == [None, '{"total": 9}', "null"]
+    assert [material.document for _, material in house.slots.started] == [None] * 2 + ['{"total": 9}'] + ["null"] * 4
 
 
 async def test_credentials_are_taken_out_before_anything_is_matched_or_stored(house: House) -> None:
@@ -203,14 +217,16 @@ async def test_of_a_batch_only_the_new_ones_start(house: House) -> None:
     answers = await house.accept("k1", "k2", "k2")
     assert [answer.is_duplicate for answer in answers] == [True, False, True]
     assert len(house.slots.started) == 4
-    assert all(material["is_split"] for _, material in house.slots.started[2:])
+    assert [material.is_split for _, material in house.slots.started[2:]] == [True, True]
+    # Of a batch `("events", position)`, so that whoever has only the body finds the payload again.
+    assert {material.pointer for _, material in house.slots.started[2:]} == {("events", 1)}
     assert house.slots.reserved == {}
 
 
 async def test_a_full_lane_is_told_that_something_waits(house: House) -> None:
     house.slots.full.add("erp")
     await house.accept("k1")
-    assert house.slots.queues == ["erp"]
+    assert house.slots.queues == [("erp", timedelta(0))]
     assert [claimed.destination for claimed, _ in house.slots.started] == ["log"]
 
 
@@ -245,27 +261,29 @@ async def test_an_event_that_still_cannot_be_matched_stays_unrouted_and_ends_not
 
     house.rules = Broken()
     (answer,) = await house.accept("k1")
-    woken: list[bool] = []
-    house.slots.wake = lambda: woken.append(True)  # type: ignore[attr-defined]
     replayer = Replayer(
         rules=lambda: house.rules,
+        policies=house.policy,
         commit=house.commit,  # type: ignore[arg-type]
         dispatcher=house.slots,  # type: ignore[arg-type]
         ids=Ids(lambda: NOW),
-        reader=house.store.reader(),
+        store=house.store,
+        clock=lambda: NOW,
         log=structlog.get_logger(),
     )
     # As at every start and reload; one that is gone meanwhile ends nothing either.
     await replayer.route_unrouted([answer.event_id, EventId("evt_0000000000000")])
     assert await house.store.unrouted(limit=10) == [answer.event_id]
-    with pytest.raises(ReplayRequestError, match="cannot be matched"):
-        await replayer.replay(ReplayRequest(events=(answer.event_id,), by="now"))
+    asked = await replayer.replay(ReplayRequest(events=(answer.event_id,), by="now"))
+    assert asked.to_json() == {
+        "dry_run": False, "count": 0, "first": None, "last": None, "skipped": 1, "lasts_s": 0.0
+    }  # fmt: skip
     house.rules = good
     await replayer.route_unrouted([answer.event_id])
     assert await house.store.unrouted(limit=10) == []
     deliveries = await house.store.reader().deliveries(DeliveryFilter(event_id=answer.event_id), limit=10)
     assert sorted(one.destination for one in deliveries) == ["erp", "log"]
-    assert woken
+    assert house.slots.woken
 
 
 async def test_when_the_outcome_is_unknown_claims_are_given_back_and_nothing_starts(house: House) -> None:

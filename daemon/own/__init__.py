@@ -1,0 +1,1 @@
+"""Events about ourselves, and who watches for them."""

@@ -1,0 +1,1 @@
+"""Asking again: which deliveries, by which rules, spread over time."""
