@@ -6,19 +6,20 @@ import random
 import socket
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.admin_token import ensure_admin_token
 from hookline.daemon.config.settings import Address, Retention, Settings
 from hookline.daemon.delivery.dispatcher import Dispatcher
-from hookline.daemon.delivery.local_runner import LocalRunner
-from hookline.daemon.delivery.policy import LanePolicy
 from hookline.daemon.delivery.retry import MISSING
+from hookline.daemon.destinations.states import DestinationState, live_states
+from hookline.daemon.destinations.tester import DestinationTester
 from hookline.daemon.http.admin import Operations, admin_application, public_application
 from hookline.daemon.http.listening import bind
 from hookline.daemon.http.receiver import Receiver
@@ -26,26 +27,30 @@ from hookline.daemon.http.refusal import FramingError
 from hookline.daemon.http.server import Listener, serve
 from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
+from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.log import get_logger
 from hookline.daemon.metrics import MeasuredRunner, Metrics
+from hookline.daemon.own.events import OwnEvents
+from hookline.daemon.own.watching import SourceWatch
 from hookline.daemon.pruning import prune_forever
 from hookline.daemon.rejections import Rejections
 from hookline.daemon.reload.live import LastReload, Live
 from hookline.daemon.reload.live_sources import LiveSources
 from hookline.daemon.reload.missing import settle_lanes
 from hookline.daemon.reload.reloading import Reloading
-from hookline.daemon.replay import Replayer
+from hookline.daemon.replaying.replayer import Replayer
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.port import RequestRejected
-from hookline.daemon.store.changes import Lane
+from hookline.daemon.store.changes import Accepted, Lane, NewEvent
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.daemon.store.sqlite_file import has_wal_reset_bug
 from hookline.daemon.version import VERSION
+from hookline.daemon.workers.worker_runner import WorkerRunner
 
 #: How long running attempts may go on after the listeners closed.
-DRAIN = timedelta(seconds=20)
+DRAIN = timedelta(seconds=15)
 #: How long open requests may go on after the listeners closed.
 REQUEST_GRACE = timedelta(seconds=5)
 _WAL_RESET_STEP = "let no other program write to the store while the daemon runs; 3.51.3 or newer mends it"
@@ -70,11 +75,11 @@ class Service:
         self.store = SqliteStore(settings.store, clock=utc_now, ids=ids)
         self.commit = GroupCommit(self.store)
         self.sources = LiveSources(settings.store, live=lambda: self.live.current, log=self.log)
-        self._first_runner = LocalRunner(settings, self._secrets, listeners=self._listeners)
+        kind: type[LocalRunner | WorkerRunner] = WorkerRunner if settings.workers else LocalRunner
         self.live = Live(
             settings,
             environ=environ,
-            runner=self._first_runner,
+            runner=kind(settings, self._secrets, listeners=self._listeners),
             sources=self.sources,
             store=self.store,
             clock=utc_now,
@@ -82,9 +87,28 @@ class Service:
             on_live=self._go_live,
             on_reload=self._note_reload,
         )
+        self.own = OwnEvents(
+            rules=lambda: self.live.current.rules,
+            policies=self._policy,
+            dedupe_window=lambda: self._retention().dedupe,
+            commit=self.commit,
+            on_stored=self._wake,
+            ids=ids,
+            clock=utc_now,
+            log=self.log,
+            on_made=self.metrics.own_event,
+        )
+        self.watch = SourceWatch(
+            own=self.own,
+            sources=lambda: self.live.current.settings.sources,
+            store=self.store,
+            clock=utc_now,
+            log=self.log,
+        )
         self.dispatcher = Dispatcher(
             store=self.store,
             commit=self.commit,
+            notices=self.own,
             runner=MeasuredRunner(lambda: self.live.current.runner, self.metrics, utc_now),
             policies=self._policy,
             clock=utc_now,
@@ -94,13 +118,31 @@ class Service:
         )
         self.intake = Intake(
             rules=lambda: self.live.current.rules,
+            policies=self._policy,
             dispatcher=self.dispatcher,
             commit=self.commit,
             ids=ids,
             log=self.log,
-            on_accepted=self.metrics.accepted,
+            on_accepted=self._accepted,
         )
-        self._ids = ids
+        self.replayer = Replayer(
+            rules=lambda: self.live.current.rules,
+            policies=self._policy,
+            commit=self.commit,
+            dispatcher=self.dispatcher,
+            ids=ids,
+            store=self.store,
+            clock=utc_now,
+            log=self.log,
+        )
+        self.tester = DestinationTester(
+            live=lambda: self.live.current,
+            store=self.store,
+            commit=self.commit,
+            dispatcher=self.dispatcher,
+            ids=ids,
+            clock=utc_now,
+        )
         self._stop = anyio.Event()
         self._receiver: Receiver | None = None
         self._is_ready = False
@@ -127,6 +169,7 @@ class Service:
                 tasks.start_soon(prune_forever, self.store, self._retention, self.log)
                 tasks.start_soon(self._catch_up)
                 tasks.start_soon(self.reloading.watch)
+                tasks.start_soon(self.watch.run)
                 self._warn()
                 self._is_ready = True
                 self.log.info("started", version=VERSION, listen=[str(address) for address in self.addresses])
@@ -141,8 +184,7 @@ class Service:
             # Not to be interrupted: a store thread that is left open keeps the process from ending.
             with anyio.CancelScope(shield=True):
                 await self.sources.close()
-                # All that followed it share its connections.
-                await self._first_runner.close()
+                await self.live.close()
                 await self.store.close()
         self.log.info("stopped")
 
@@ -170,7 +212,10 @@ class Service:
                 status=self.status,
                 is_ready=lambda: self._is_ready,
                 reload=self.reloading.reload,
-                replay=self._replay,
+                replay=self.replayer.replay,
+                cancel=self.replayer.cancel,
+                destinations=self._destinations,
+                test_destination=self.tester.send,
                 set_held=self._set_held,
                 sources=self.sources.status,
                 await_secret=self.sources.await_secret,
@@ -193,6 +238,10 @@ class Service:
 
     def _policy(self, lane: Lane) -> LanePolicy:
         return self.live.current.policy(lane)
+
+    async def _destinations(self) -> Sequence[DestinationState]:
+        settings, status = self.live.current.settings, self.dispatcher.lane_status
+        return await live_states(settings, self.store, now=utc_now(), status=status)
 
     def _retention(self) -> Retention:
         return self.live.current.settings.retention
@@ -225,9 +274,19 @@ class Service:
 
     def _note_reload(self, last: LastReload) -> None:
         self.metrics.reloaded(last.outcome, is_degraded=bool(last.problems), live_at=last.live_at)
+        if last.outcome == "refused":
+            self.own.tell(self.own.rules_rejected(last.problems))
+
+    def _wake(self) -> None:
+        self.dispatcher.wake()
+
+    def _accepted(self, new: NewEvent, answer: Accepted) -> None:
+        self.metrics.accepted(new, answer)
+        self.watch.accepted(new, answer)
 
     def _rejected(self, source: str, rejected: RequestRejected, client_ip: str) -> None:
         self.metrics.rejected(source, rejected.reason)
+        self.watch.rejected(source, rejected)
         self.rejections.add(source, rejected, client_ip)
 
     def _unframed(self, refused: FramingError, client_ip: str) -> None:
@@ -243,35 +302,11 @@ class Service:
         """See to what waited for another configuration: lanes without a destination, events that nobody routed."""
         try:
             await settle_lanes(
-                store=self.store, dispatcher=self.dispatcher, runner=self.live.current.runner, log=self.log
+                store=self.store, dispatcher=self.dispatcher, catalog=self.live.current.runner.catalog, log=self.log
             )
-            await self._route_unrouted()
+            await self.replayer.route_unrouted(await self.store.unrouted(limit=10_000))
         except StoreError as error:
             self.log.warning("catch_up.left", why=str(error), next_step="it is done at the next reload")
-
-    async def _route_unrouted(self) -> None:
-        reader = self.store.reader()
-        try:
-            await self._replayer(reader).route_unrouted(await self.store.unrouted(limit=10_000))
-        finally:
-            await reader.close()
-
-    def _replayer(self, reader: Any) -> Replayer:
-        return Replayer(
-            rules=lambda: self.live.current.rules,
-            commit=self.commit,
-            dispatcher=self.dispatcher,
-            ids=self._ids,
-            reader=reader,
-            log=self.log,
-        )
-
-    async def _replay(self, asked: Any) -> list[str]:
-        reader = self.store.reader()
-        try:
-            return await self._replayer(reader).replay(asked)
-        finally:
-            await reader.close()
 
     async def _set_held(self, name: str, is_held: bool, reason: str) -> None:  # noqa: FBT001 - the API's shape
         if name not in self.live.current.settings.destinations and name not in await self.store.held():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import email.policy
 import ipaddress
@@ -104,10 +105,27 @@ def mailbox(certificate: tuple[str, str]) -> Iterator[Mailbox]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     made = Mailbox(port=port, certificate=certificate[0])
-    controller = Controller(
+    sessions: list[Any] = []
+
+    class Keeping(Controller):
+        def factory(self) -> Any:
+            sessions.append(super().factory())  # type: ignore[no-untyped-call]
+            return sessions[-1]
+
+    controller = Keeping(
         made, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True, auth_required=True,
         auth_require_tls=True, authenticator=check,
     )  # fmt: skip
+
+    async def hang_up() -> None:
+        # Whoever keeps a connection for the next message has it until somebody ends it.
+        for session in sessions:
+            if session.transport is not None:
+                session.transport.abort()
+        while any(session.transport is not None for session in sessions):  # noqa: ASYNC110 - a few turns of its loop
+            await asyncio.sleep(0)
+
     controller.start()
     yield made
+    asyncio.run_coroutine_threadsafe(hang_up(), controller.loop).result(10)
     controller.stop()

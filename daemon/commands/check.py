@@ -13,11 +13,11 @@ from pathlib import Path
 import anyio
 import click
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.commands import config_option
 from hookline.daemon.commands.output import EXIT_CONFIG, EXIT_FINDINGS, print_problems
 from hookline.daemon.config.load import ConfigError, find_config, load_settings
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.rehearsal.check_samples import check_samples
 from hookline.daemon.rehearsal.check_tests import read_test_files
 from hookline.daemon.rehearsal.known_samples import KnownSamples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,61 +11,83 @@ import anyio
 import click
 
 from hookline.daemon.commands import config_option, json_option
+from hookline.daemon.commands.delivery_text import PARTS_SHOWN, Whole, print_delivery, state_of, why_of
 from hookline.daemon.commands.events import Id, Since
+from hookline.daemon.commands.group import ListOrShow
 from hookline.daemon.commands.opening import again, open_settings, reading
-from hookline.daemon.commands.output import ago, fail, print_json, print_table, span, stamp, styled
+from hookline.daemon.commands.output import ago, fail, print_json, print_table
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.dry_run import DRY_RUN_NOTE
-from hookline.daemon.log import printable
 from hookline.daemon.store.changes import Attempt, DeliveryId, State
-from hookline.daemon.store.port import DeliveryFilter, StoredDelivery
+from hookline.daemon.store.port import DeliveryFilter, Reader, StoredDelivery
 from hookline.rules import EventId
 
+#: How far back the head of an order is looked for.
+_LOOKED_AT = 1000
 
-@click.group(invoke_without_command=True)
+
+@click.group(cls=ListOrShow, prefix="dlv_", invoke_without_command=True)
 @config_option
 @json_option
 @click.option("--event", "event_id", type=Id("evt"), help="Only of this event.")
+@click.option("--source", help="Only of events from this source.")
 @click.option("--destination", help="Only to this destination.")
 @click.option("--rule", help="Only of this rule.")
 @click.option("--status", type=click.Choice([state.value for state in State]), help="Only in this state.")
 @click.option("--since", type=Since(), help="Not older: 1h, 7d, or a date.")
+@click.option("--until", type=Since(), help="Older than that: 1h, 7d, or a date.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=25, show_default=True)
 @click.pass_context
 def deliveries(
     ctx: click.Context,
     config_path: Path | None,
     event_id: str | None,
+    source: str | None,
     destination: str | None,
     rule: str | None,
     status: str | None,
     since: datetime | None,
+    until: datetime | None,
     *,
     as_json: bool,
     limit: int,
 ) -> None:
-    """List deliveries, newest first."""
+    """List deliveries, newest first. `hookline deliveries DLV` shows one."""
     if ctx.invoked_subcommand is not None:
         ctx.obj = config_path
         return
     where = DeliveryFilter(
         event_id=EventId(event_id) if event_id else None,
+        source=source,
         destination=destination,
         rule=rule,
         state=State(status) if status else None,
         since=since,
+        until=until,
     )
     anyio.run(_list, config_path, where, limit, as_json)
 
 
 @deliveries.command()
-@click.argument("delivery_id", type=Id("dlv"))
+@click.argument("delivery_id", metavar="DLV", type=Id("dlv"))
 @config_option
 @json_option
 @click.pass_obj
 def show(outer: Path | None, delivery_id: str, config_path: Path | None, *, as_json: bool) -> None:
-    """Show one delivery with every attempt."""
-    anyio.run(_show, open_settings(config_path or outer), DeliveryId(delivery_id), as_json)
+    """Show one delivery: every attempt and what was decided on it, what it acts for, and what comes next."""
+    path = config_path or outer
+    whole = anyio.run(_fetch, open_settings(path), DeliveryId(delivery_id))
+    if as_json:
+        print_json(
+            delivery_json(whole.delivery)
+            | {
+                "attempts": [attempt_json(attempt) for attempt in whole.attempts],
+                "parts": [{"delivery": part.id, "event": part.event_id} for part in whole.parts],
+                "behind": whole.head and whole.head.id,
+                "held": whole.held,
+            }
+        )
+    else:
+        print_delivery(whole, path)
 
 
 def delivery_json(delivery: StoredDelivery) -> dict[str, Any]:
@@ -77,10 +100,17 @@ def delivery_json(delivery: StoredDelivery) -> dict[str, Any]:
         "rule": delivery.rule,
         "destination": delivery.destination,
         "state": delivery.state,
+        "why": delivery.why,
+        "part_of": delivery.part_of,
+        "stands_for": delivery.stands_for,
+        "digest": delivery.is_digest,
+        "order": delivery.order,
+        "behind_another": delivery.is_behind,
         "created_at": delivery.created_at.isoformat(),
         "due_at": delivery.due_at.isoformat(),
         "attempts": delivery.attempts,
         "crashes": delivery.crashes,
+        "replay": delivery.is_replay,
         "replay_of": delivery.replay_of,
         "last_attempt": delivery.last_attempt and attempt_json(delivery.last_attempt),
     }
@@ -96,6 +126,7 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
         "status": attempt.status,
         "note": attempt.note,
         "answer": attempt.answer,
+        "decision": attempt.decision,
     }
 
 
@@ -111,6 +142,12 @@ async def _list(config_path: Path | None, where: DeliveryFilter, limit: int, as_
     if not found:
         click.echo("No deliveries." if where == DeliveryFilter() else "No deliveries like that.", err=True)
         return
+    _print_list(found)
+    if any(delivery.state is State.DEAD for delivery in found):
+        click.echo(f"Dead ones, and how to send them again: {again('dead', config_path)}", err=True)
+
+
+def _print_list(found: Sequence[StoredDelivery]) -> None:
     rows = [
         [
             delivery.id,
@@ -118,45 +155,38 @@ async def _list(config_path: Path | None, where: DeliveryFilter, limit: int, as_
             delivery.event_type,
             delivery.rule or "fallback",
             delivery.destination,
-            _state(delivery),
+            state_of(delivery),
             str(delivery.attempts),
-            _said(delivery.last_attempt),
+            why_of(delivery),
         ]
         for delivery in found
     ]
-    print_table(rows, ["id", "created", "event", "rule", "destination", "state", "tried", "last answer"])
-    if any(delivery.state is State.DEAD for delivery in found):
-        click.echo(f"Dead ones can be sent again: {again('replay --status dead', config_path)}", err=True)
+    print_table(rows, ["id", "created", "event", "rule", "destination", "state", "tried", "last answer, or why"])
 
 
-def _state(delivery: StoredDelivery) -> str:
-    return f"pending, due {ago(delivery.due_at)}" if delivery.state is State.PENDING else delivery.state.value
-
-
-def _said(attempt: Attempt | None) -> str:
-    if attempt is None:
-        return ""
-    return f"{attempt.status or ''} {attempt.note}".strip()
-
-
-async def _show(settings: Settings, delivery_id: DeliveryId, as_json: bool) -> None:  # noqa: FBT001
+async def _fetch(settings: Settings, delivery_id: DeliveryId) -> Whole:
     async with reading(settings) as reader:
         delivery = await reader.delivery(delivery_id)
         if delivery is None:
             fail(f"No delivery {delivery_id} in {settings.store}.")
-        attempts = await reader.attempts(delivery_id)
-    if as_json:
-        print_json(delivery_json(delivery) | {"attempts": [attempt_json(attempt) for attempt in attempts]})
-        return
-    click.echo(f"{delivery.id}  {delivery.rule or 'fallback'} -> {delivery.destination}: {_state(delivery)}")
-    click.echo(f"  for {printable(delivery.event_type)} from {delivery.source}, {delivery.event_id}")
-    if delivery.replay_of:
-        click.echo(f"  replay of {delivery.replay_of}")
-    for attempt in attempts:
-        mark = styled(attempt.outcome, "good" if attempt.outcome == "delivered" else "bad")
-        said = printable(_said(attempt))
-        click.echo(f"  {attempt.number:>2}  {stamp(attempt.started_at)}  {span(attempt.duration):>7}  {mark}  {said}")
-        if attempt.note == DRY_RUN_NOTE:
-            click.echo(f"      would have sent: {printable(attempt.answer)}")
-        elif attempt.answer and attempt.outcome != "delivered":
-            click.echo(f"      answer: {printable(attempt.answer[:300])}")
+        held = [lane.reason for lane in await reader.lanes() if lane.lane == delivery.lane and lane.is_held]
+        is_digest = delivery.is_digest
+        return Whole(
+            delivery=delivery,
+            attempts=await reader.attempts(delivery_id),
+            parts=await reader.parts(delivery_id, limit=PARTS_SHOWN),
+            members=await reader.members(delivery_id, limit=PARTS_SHOWN) if is_digest else (),
+            acting=await reader.delivery(delivery.part_of) if delivery.part_of else None,
+            head=await _head(reader, delivery) if delivery.is_behind else None,
+            held=held[0] if held else None,
+        )
+
+
+async def _head(reader: Reader, behind: StoredDelivery) -> StoredDelivery | None:
+    """Return the one of its order that all others wait for."""
+    for state in (State.RUNNING, State.PENDING):
+        where = DeliveryFilter(destination=behind.destination, state=state)
+        for one in await reader.deliveries(where, limit=_LOOKED_AT):
+            if one.lane == behind.lane and one.order == behind.order and not one.is_behind:
+                return one
+    return None

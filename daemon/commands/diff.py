@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import click
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.events import Since
 from hookline.daemon.commands.opening import again, open_settings, reading
@@ -25,7 +26,6 @@ from hookline.daemon.commands.output import (
     styled,
 )
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.log import printable
 from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.rehearsal.rule_diff import (

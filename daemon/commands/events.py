@@ -10,15 +10,18 @@ from typing import Any
 import anyio
 import click
 
+from hookline.daemon.actions.dry_run import DRY_RUN_NOTE
 from hookline.daemon.commands import config_option, json_option
+from hookline.daemon.commands.delivery_text import styled_state
+from hookline.daemon.commands.group import ListOrShow
 from hookline.daemon.commands.opening import again, open_settings, reading
-from hookline.daemon.commands.output import ago, fail, print_json, print_table, stamp, styled
+from hookline.daemon.commands.output import ago, fail, print_json, print_table, stamp
 from hookline.daemon.commands.refusals import refusals
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.dry_run import DRY_RUN_NOTE
 from hookline.daemon.ids import decode
 from hookline.daemon.log import printable
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
+from hookline.daemon.store.changes import State
 from hookline.daemon.store.port import DeliveryFilter, EventFilter, Reader, StoredDelivery, StoredEvent
 from hookline.rules import EventId
 from hookline.rules.units import parse_duration
@@ -64,7 +67,7 @@ class Id(click.ParamType[str]):
         return str(value)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=ListOrShow, prefix="evt_", invoke_without_command=True)
 @config_option
 @json_option
 @click.option("--source", help="Only of this source.")
@@ -86,7 +89,7 @@ def events(
     unrouted: bool,
     limit: int,
 ) -> None:
-    """List events, newest first."""
+    """List events, newest first. `hookline events EVT` shows one."""
     if ctx.invoked_subcommand is not None:
         ctx.obj = config_path
         return
@@ -95,7 +98,7 @@ def events(
 
 
 @events.command()
-@click.argument("event_id", type=Id("evt"))
+@click.argument("event_id", metavar="EVT", type=Id("evt"))
 @config_option
 @json_option
 @click.option("--raw", is_flag=True, help="Print the request's body, byte for byte, and nothing else.")
@@ -245,7 +248,7 @@ async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool)
             return
         deliveries = await reader.deliveries(DeliveryFilter(event_id=event_id), limit=_MOST_DELIVERIES)
     if as_json:
-        fields = ("id", "rule", "destination", "state")
+        fields = ("id", "rule", "destination", "state", "why", "part_of")
         made = [{name: getattr(one, name) for name in fields} for one in deliveries]
         print_json(event_json(stored) | {"deliveries": made})
         return
@@ -267,7 +270,15 @@ async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool)
     for name, value in facts.items():
         click.echo(f"  {name:12} {printable(value)}")
     for delivery in reversed(deliveries):
-        mark = styled(delivery.state, {"delivered": "good", "dead": "bad"}.get(delivery.state, "warn"))
-        last = delivery.last_attempt
-        dry = f", {DRY_RUN_NOTE}" if last is not None and last.note == DRY_RUN_NOTE else ""
-        click.echo(f"  -> {delivery.destination}  {mark}, tried {delivery.attempts} times{dry}  {delivery.id}")
+        click.echo(f"  -> {delivery.destination}  {styled_state(delivery)}{printable(_how(delivery))}  {delivery.id}")
+
+
+def _how(delivery: StoredDelivery) -> str:
+    """Say of a delivery why it is not sent, or how often it was tried."""
+    if delivery.why:
+        return f": {delivery.why}"
+    if delivery.state is State.COLLECTED:
+        return ""
+    last = delivery.last_attempt
+    times = "once" if delivery.attempts == 1 else f"{delivery.attempts} times"
+    return f", tried {times}" + (f", {DRY_RUN_NOTE}" if last is not None and last.note == DRY_RUN_NOTE else "")

@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import click
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.commands.opening import again, reading
 from hookline.daemon.commands.output import EXIT_FINDINGS, EXIT_USAGE, fail, print_problems
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.log import printable
 from hookline.daemon.regular_file import read_regular
 from hookline.daemon.rehearsal.event_fixture import Fixture, FixtureMaker, Redaction, body_text

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import click
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.events import Id
 from hookline.daemon.commands.opening import again, open_settings, reading
@@ -26,7 +27,6 @@ from hookline.daemon.commands.output import (
     terminal_width,
 )
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.log import printable
 from hookline.daemon.rehearsal.explaining import Made, outcome_text, with_sends
 from hookline.daemon.rehearsal.preview import Previewer

@@ -51,14 +51,27 @@ async def reading(settings: Settings) -> AsyncIterator[Reader]:
         await reader.close()
 
 
-def ask_daemon(settings: Settings, path: str, body: Any) -> Any:
-    """Have the running daemon do something through its admin API, or say why it cannot and exit 1."""
+@asynccontextmanager
+async def looking(settings: Settings) -> AsyncIterator[Reader | None]:
+    """Open the store to look into it; None before the daemon's first start, when there is none."""
+    if not settings.store.exists():
+        yield None
+        return
+    async with reading(settings) as reader:
+        yield reader
+
+
+def ask_daemon(settings: Settings, path: str, body: Any, *, timeout: float = 30) -> Any:
+    """Have the running daemon do something through its admin API, or say why it cannot and exit 1.
+
+    `timeout`: how many seconds its answer may take.
+    """
     token = settings.admin.token or read_admin_token(settings.store)
     if token is None:
         fail(f"No admin token beside {settings.store}: the daemon makes it at its first start.")
     address = settings.admin.listen
     try:
-        with _call(address, path, token, json.dumps(body).encode(), timeout=30) as reply:
+        with _call(address, path, token, json.dumps(body).encode(), timeout=timeout) as reply:
             return json.load(reply)
     except urllib.error.HTTPError as error:
         told = json.load(error) if "json" in error.headers.get("Content-Type", "") else {}

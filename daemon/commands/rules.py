@@ -13,13 +13,13 @@ from typing import Any
 import anyio
 import click
 
+from hookline.daemon.actions.dry_run import is_dry_run
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.events import Since
 from hookline.daemon.commands.opening import again, open_settings, reading
 from hookline.daemon.commands.output import ago, fail, print_json, print_problems, print_table, stamp
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.dry_run import is_dry_run
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.port import RuleActivity

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import anyio
 import click
 
 from hookline.daemon.commands import config_option, json_option
-from hookline.daemon.commands.opening import again, ask_daemon, open_settings, reading
+from hookline.daemon.commands.opening import again, ask_daemon, looking, open_settings
 from hookline.daemon.commands.output import EXIT_USAGE, ago, fail, print_json, print_table, span, stamp, styled
 from hookline.daemon.commands.refusals import Refusal, refusals
 from hookline.daemon.commands.source_detail import print_source, print_type
@@ -27,7 +25,6 @@ from hookline.daemon.sources.proof_text import proof_text
 from hookline.daemon.sources.sample_files import sample_names
 from hookline.daemon.sources.source_type import SourceType
 from hookline.daemon.sources.types import BUILT_IN, SourceTypes
-from hookline.daemon.store.port import Reader
 from hookline.rules.suggestion import did_you_mean
 
 #: Requests to paths of no source are counted under no name.
@@ -83,19 +80,9 @@ def _ask_about_secrets(settings: Settings, name: str, config_path: Path | None, 
         click.echo(f"Make its webhooks anew; then: {again(f'sources {name}', config_path)}", err=True)
 
 
-@asynccontextmanager
-async def _looking(settings: Settings) -> AsyncIterator[Reader | None]:
-    """Open the store; before the daemon's first start there is none, and the URLs are wanted all the same."""
-    if not settings.store.exists():
-        yield None
-        return
-    async with reading(settings) as reader:
-        yield reader
-
-
 async def _list(settings: Settings, config_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
     now = datetime.now(UTC)
-    async with _looking(settings) as reader:
+    async with looking(settings) as reader:
         told = told_by_daemon(settings)
         reports = await source_reports(settings, reader, tuple(settings.sources), now, told or {})
         unknown = await refusals(reader, _NOBODY, since=now - LATELY) if reader else ()
@@ -175,7 +162,7 @@ def _unknown(refusal: Refusal) -> str:
 
 async def _show(settings: Settings, name: str, config_path: Path | None, as_json: bool) -> None:  # noqa: FBT001
     now = datetime.now(UTC)
-    async with _looking(settings) as reader:
+    async with looking(settings) as reader:
         told = told_by_daemon(settings)
         (report,) = await source_reports(settings, reader, (name,), now, told or {})
     kind = settings.source_types.get(report.type)

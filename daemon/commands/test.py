@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import click
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.opening import again, open_settings
 from hookline.daemon.commands.output import (
@@ -22,7 +23,6 @@ from hookline.daemon.commands.output import (
     styled,
 )
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.log import printable
 from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.reload.live_rules import check_rules

@@ -15,9 +15,12 @@ from quart import Quart, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from hookline.daemon.config.load import ConfigError
+from hookline.daemon.destinations.states import DestinationState
+from hookline.daemon.destinations.tester import DestinationTestError, SentTest
 from hookline.daemon.reload.live import ReloadFaultError
 from hookline.daemon.reload.live_sources import LearnsNothingError
-from hookline.daemon.replay import ReplayRequest, ReplayRequestError
+from hookline.daemon.replaying.answer import Cancelled, Preview, Replayed
+from hookline.daemon.replaying.request import CancelRequest, ReplayRequest, ReplayRequestError
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
 from hookline.daemon.store.port import StoreError
 from hookline.rules import Json, RulesError
@@ -47,8 +50,14 @@ class Operations:
     is_ready: Callable[[], bool]
     #: Reload everything; returns the version of the rules, raises `ConfigError`, `RulesError`, `ReloadFaultError`.
     reload: Callable[[], Awaitable[str]]
-    #: Make new deliveries; returns their ids, raises `ReplayRequestError`.
-    replay: Callable[[ReplayRequest], Awaitable[list[str]]]
+    #: Make new deliveries, or say which; raises `ReplayRequestError`.
+    replay: Callable[[ReplayRequest], Awaitable[Preview | Replayed]]
+    #: Cancel what waits, or say which; raises `ReplayRequestError`.
+    cancel: Callable[[CancelRequest], Awaitable[Preview | Cancelled]]
+    #: How each destination stands.
+    destinations: Callable[[], Awaitable[Sequence[DestinationState]]]
+    #: Send one test to a destination with these options; raises `KeyError` and `DestinationTestError`.
+    test_destination: Callable[[str, Mapping[str, Any]], Awaitable[SentTest]]
     #: Hold (True) or release (False) a destination's lane, with the reason; raises `KeyError` for an unknown one.
     set_held: Callable[[str, bool, str], Awaitable[None]]
     #: What is known of each source, its name first.
@@ -87,6 +96,7 @@ def admin_application(
     app.before_request(partial(_guard, expected=f"Bearer {token}".encode(), hosts=hosts))
     _add_health(app, operations, registry)
     _add_operations(app, operations)
+    _add_destinations(app, operations)
     _add_sources(app, operations)
     app.register_error_handler(ProblemError, _problem_error)
     app.register_error_handler(StoreError, _store_error)
@@ -144,19 +154,43 @@ def _add_operations(app: Quart, operations: Operations) -> None:
     @app.post("/api/v1/replay")
     async def replay() -> Response:
         try:
-            return jsonify(deliveries=await operations.replay(ReplayRequest.from_json(await _json())))
+            return jsonify((await operations.replay(ReplayRequest.from_json(await _json()))).to_json())
         except ReplayRequestError as error:
             raise ProblemError(422, "Cannot be replayed", str(error)) from error
+
+    @app.post("/api/v1/cancel")
+    async def cancel() -> Response:
+        try:
+            return jsonify((await operations.cancel(CancelRequest.from_json(await _json()))).to_json())
+        except ReplayRequestError as error:
+            raise ProblemError(422, "Cannot be cancelled", str(error)) from error
+
+
+def _add_destinations(app: Quart, operations: Operations) -> None:
+    @app.get("/api/v1/destinations")
+    async def destinations() -> Response:
+        return jsonify(destinations=[state.to_json() for state in await operations.destinations()])
 
     @app.post("/api/v1/destinations/<name>/<any(hold, release):verb>")
     async def set_held(name: str, verb: str) -> Response:
         said = await _json()
         reason = said.get("reason", "") if isinstance(said, dict) else ""
-        try:
+        with _known("destination", name):
             await operations.set_held(name, verb == "hold", str(reason)[:500])
-        except KeyError as error:
-            raise ProblemError(404, "Not found", f"no destination {name!r}") from error
         return jsonify(destination=name, held=verb == "hold")
+
+    @app.post("/api/v1/destinations/<name>/test")
+    async def test_destination(name: str) -> Response:
+        said = await _json()
+        options = said.get("options", {}) if isinstance(said, dict) else None
+        if not isinstance(options, dict):
+            raise ProblemError(422, "Cannot be tested", 'send {"options": {…}}, or {}')
+        try:
+            with _known("destination", name):
+                sent = await operations.test_destination(name, options)
+        except DestinationTestError as error:
+            raise ProblemError(422, "Its options are not whole", str(error)) from error
+        return jsonify(sent.to_json())
 
 
 def _add_sources(app: Quart, operations: Operations) -> None:
@@ -177,11 +211,18 @@ def _add_sources(app: Quart, operations: Operations) -> None:
 
 
 @contextmanager
-def _source_errors(name: str) -> Iterator[None]:
+def _known(what: str, name: str) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise ProblemError(404, "Not found", f"no source {name!r}") from error
+        raise ProblemError(404, "Not found", f"no {what} {name!r}") from error
+
+
+@contextmanager
+def _source_errors(name: str) -> Iterator[None]:
+    try:
+        with _known("source", name):
+            yield
     except LearnsNothingError as error:
         detail = f"the sender of {name!r} brings no secret: it stands in the configuration"
         raise ProblemError(409, "The source learns no secret", detail) from error

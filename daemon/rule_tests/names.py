@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hookline.daemon.actions.registry import action_names
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.actions import action_names
 from hookline.rules import RuleSet
 from hookline.rules.rule_test import TestNames
 

@@ -40,8 +40,13 @@ class Destination:
     server: ThreadingHTTPServer
     #: How often each event arrived.
     arrived: Counter[str] = field(default_factory=Counter)
+    #: The ids of events as they arrived, path by path.
+    sequence: dict[str, list[str]] = field(default_factory=dict)
     #: Idempotency keys by event.
     keys: dict[str, set[str]] = field(default_factory=dict)
+    #: The last request of each event: its headers, and its body read as JSON.
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    bodies: dict[str, Any] = field(default_factory=dict)
     #: Asked for each request: the status to answer.
     status: Callable[[], int] = lambda: 204
     #: While clear, requests hang.
@@ -60,11 +65,14 @@ def destination() -> Iterator[Destination]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            event = str(json.loads(body)["id"])
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            event = str(body.get("id"))
             with lock:
                 made.arrived[event] += 1
+                made.sequence.setdefault(self.path, []).append(event)
                 made.keys.setdefault(event, set()).add(self.headers["webhook-id"])
+                made.headers[event] = {name.lower(): value for name, value in self.headers.items()}
+                made.bodies[event] = body
             made.going.wait(60)
             self.send_response(made.status())
             self.send_header("Content-Length", "0")
@@ -148,9 +156,27 @@ class Daemon:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def post(self, event: str, *, connection: http.client.HTTPConnection | None = None, timeout: float = 10) -> int:
+    @property
+    def workers(self) -> list[int]:
+        """The worker processes there are at this moment."""
+        assert self.child
+        try:
+            found = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text()
+        except FileNotFoundError:
+            return []
+        return [int(one) for one in found.split()]
+
+    def post(
+        self,
+        event: str,
+        *,
+        kind: str = "invoice.paid",
+        connection: http.client.HTTPConnection | None = None,
+        timeout: float = 10,
+        **data: Any,
+    ) -> int:
         """Send one signed event; return the status. Raises `OSError` if no answer comes."""
-        body = json.dumps({"id": event, "event": "invoice.paid", "data": {"total": 5000}}).encode()
+        body = json.dumps({"id": event, "event": kind, "data": {"total": 5000, **data}}).encode()
         stamp = str(int(time.time()))
         mac = hmac.new(SECRET.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
         headers = {
@@ -175,7 +201,15 @@ class Daemon:
         """Count deliveries by state, as the store has them."""
         with sqlite3.connect(f"file:{self.folder / 'hookline.db'}?mode=ro", uri=True) as store:
             counted = store.execute("SELECT state, count(*) FROM deliveries GROUP BY state").fetchall()
-        return Counter({STATES[state]: count for state, count in counted})
+        states: Counter[str] = Counter()
+        for state, count in counted:
+            states[STATES[state]] += count
+        return states
+
+    def outcomes(self) -> Counter[str]:
+        """Count attempts by outcome."""
+        with sqlite3.connect(f"file:{self.folder / 'hookline.db'}?mode=ro", uri=True) as store:
+            return Counter(dict(store.execute("SELECT outcome, count(*) FROM attempts GROUP BY outcome").fetchall()))
 
     def settle(self, seconds: float = 60) -> None:
         """Wait until nothing waits or runs."""
@@ -188,8 +222,8 @@ class Daemon:
         raise AssertionError(f"unfinished after {seconds} s: {self.states()}\n{self.log()[-3000:]}")
 
 
-#: As the store numbers them.
-STATES = ("pending", "running", "delivered", "dead", "cancelled", "suppressed", "collected")
+#: As the store numbers them; the last one waits behind another of its order.
+STATES = ("pending", "running", "delivered", "dead", "cancelled", "suppressed", "collected", "pending")
 MakeDaemon = Callable[..., Daemon]
 
 CONFIG = """\

@@ -189,20 +189,33 @@ def test_where_nothing_is_proved_there_is_nothing_to_forge(make_daemon: Any) -> 
 
 def test_dead_letters_are_shown_and_replayed(daemon: Any, destination: Any) -> None:
     destination.status = lambda: 400
-    daemon.run("send", "agiled", "invoice.paid")
+    for _ in range(2):
+        daemon.run("send", "agiled", "invoice.paid")
     daemon.settle()
     listed = daemon.run("deliveries", "--status", "dead")
     assert "400" in listed.stdout
-    assert "hookline replay --status dead" in listed.stderr
+    assert "hookline dead" in listed.stderr
+    told = daemon.run("dead")
+    assert "400 answered 400 Bad Request" in told.stdout
+    assert "2 to erp; once what the reason names is mended: hookline replay --status dead" in told.stderr
 
     asked = daemon.run("replay", "--status", "dead")
     assert asked.returncode == 2
-    assert "Nothing was sent: say --yes." in asked.stderr
+    assert "Send 2 deliveries again? Nothing was sent: say --yes." in asked.stderr
+    dry = daemon.run("replay", "--status", "dead", "--dry-run")
+    assert dry.returncode == 0
+    assert "2 deliveries would be sent. Nothing was sent." in dry.stderr
+    assert daemon.states() == {"dead": 2}
     destination.status = lambda: 204
     assert daemon.run("replay", "--status", "dead", "--yes").returncode == 0
     daemon.settle()
-    newest, oldest = json.loads(daemon.run("deliveries", "--json").stdout)
-    assert (oldest["state"], newest["state"], newest["replay_of"]) == ("dead", "delivered", oldest["id"])
+    made = json.loads(daemon.run("deliveries", "--json").stdout)
+    assert [one["state"] for one in made] == ["delivered", "delivered", "dead", "dead"]
+    assert {one["replay_of"] for one in made[:2]} == {one["id"] for one in made[2:]}
+    # What was sent again is not asked about twice.
+    assert "No dead letters." in daemon.run("dead").stderr
+    again = daemon.run("replay", "--status", "dead", "--yes")
+    assert (again.returncode, again.stderr) == (1, "Nothing like that to send again.\n")
 
 
 def test_replay_by_the_rules_of_now(daemon: Any, destination: Any) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import signal
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
+
+from tests.acceptance.conftest import CONFIG
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +70,76 @@ def test_every_event_answered_2xx_is_delivered_however_often_it_is_killed(make_d
     assert extra <= in_flight
     # Every attempt of a delivery carries the same key, also over restarts.
     assert all(len(keys) == 1 for keys in destination.keys.values())
+
+
+@pytest.mark.timeout(120 + KILLS * 5)
+def test_killed_workers_and_parents_cost_no_event_and_no_order(make_daemon: Any, destination: Any) -> None:
+    config = (
+        CONFIG
+        + """\
+  ordered:
+    forward: {{url: "{url}/ordered", secret: "whsec_YWNjZXB0YW5jZS1zZWNyZXQtMDEyMzQ1Njc4OQ=="}}
+    retry: {{schedule: [100ms, 200ms, 500ms, 1s, 1s, 1s]}}
+    order_by: $.data.key
+workers: 2
+"""
+    )
+    rules = "rules:\n  - {name: paid, from: agiled, on: invoice.paid, do: [erp, ordered]}\n"
+    daemon = make_daemon(config=config, rules=rules)
+    daemon.start()
+    acknowledged: set[str] = set()
+    lock = threading.Lock()
+    over = threading.Event()
+
+    def sender(number: int) -> None:
+        count = 0
+        while not over.is_set():
+            count += 1
+            event = f"{number}-{count}"
+            while not over.is_set():
+                try:
+                    if daemon.post(event, key=number) == 200:
+                        with lock:
+                            acknowledged.add(event)
+                        break
+                except OSError:
+                    time.sleep(0.01)
+
+    senders = [threading.Thread(target=sender, args=(number,)) for number in range(SENDERS)]
+    for thread in senders:
+        thread.start()
+    chance = random.Random(KILLS + 1)
+    in_flight = killed = 0
+    for _ in range(KILLS):
+        time.sleep(chance.uniform(0.05, 0.6))
+        if chance.random() < 0.3:
+            daemon.kill()
+            in_flight += daemon.states()["running"]
+            daemon.start()
+        elif workers := daemon.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(workers), signal.SIGKILL)
+                killed += 1
+    time.sleep(0.3)
+    over.set()
+    for thread in senders:
+        thread.join()
+    daemon.settle()
+
+    states = daemon.states()
+    assert len(acknowledged) > KILLS, "the load was no load"
+    assert killed, "no worker was killed"
+    assert [event for event in acknowledged if destination.arrived[event] < 2] == []
+    assert states["dead"] == 0, states
+    # What ran at a kill may be sent again, and is recorded as such; nothing else may.
+    sent = {path: Counter(events) for path, events in destination.sequence.items()}
+    extra = sum(count - 1 for events in sent.values() for count in events.values())
+    assert extra <= in_flight + daemon.outcomes()["crashed"]
+    for number in range(SENDERS):
+        arrived = [
+            int(event.partition("-")[2]) for event in destination.sequence["/ordered"] if event.startswith(f"{number}-")
+        ]
+        assert arrived == sorted(arrived), f"out of order: {arrived}"
 
 
 def test_a_duplicate_is_acted_on_once_also_across_a_kill(make_daemon: Any, destination: Any) -> None:

@@ -18,11 +18,11 @@ from collections import deque
 FILLER = "x" * 1000
 
 
-def body_of(number: int, run: str) -> bytes:
-    """Make an event of about 1.4 KB that no other has been."""
+def body_of(number: int, run: str, kinds: int = 0) -> bytes:
+    """Make an event of about 1.4 KB that no other has been; with `kinds`, of the types `to.0`, `to.1`, … in turn."""
     payload = {
         "id": f"{run}-{number}",
-        "event": "invoice.paid",
+        "event": f"to.{number % kinds}" if kinds else "invoice.paid",
         "organization_id": "org_7f3c1d",
         "occurred_at": "2026-05-18T12:00:00.000Z",
         "sent": time.monotonic_ns(),
@@ -37,15 +37,16 @@ def body_of(number: int, run: str) -> bytes:
 class Maker:
     """Makes signed requests."""
 
-    def __init__(self, *, path: str, secret: str, run: str) -> None:
+    def __init__(self, *, path: str, secret: str, run: str, kinds: int) -> None:
         self.prefix = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n".encode()
         self.mac = hmac.new(secret.encode(), digestmod=hashlib.sha256)
         self.run = run
+        self.kinds = kinds
         self.number = 0
 
     def request(self) -> bytes:
         self.number += 1
-        body = body_of(self.number, self.run)
+        body = body_of(self.number, self.run, self.kinds)
         stamp = str(int(time.time())).encode()
         mac = self.mac.copy()
         mac.update(stamp + b"." + body)
@@ -174,8 +175,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--kinds", type=int, default=0)
     said = parser.parse_args()
-    maker = Maker(path=said.path, secret=said.secret, run=said.run)
+    maker = Maker(path=said.path, secret=said.secret, run=said.run, kinds=said.kinds)
 
     async def go() -> dict[str, object]:
         load = Load(maker, count=said.count, rate=said.rate, seconds=said.seconds)

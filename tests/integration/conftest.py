@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.config.settings import Address, Admin, Destination, Limits, Retention, Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
-from hookline.daemon.delivery.outbound import Listeners
+from hookline.daemon.delivery.runner import Work
+from hookline.daemon.outbound.connections import Listeners
 from hookline.daemon.secrets import Secrets
 from hookline.plugins import Delivery
 from hookline.rules import Event, EventId, Modifiers, Step
@@ -186,7 +187,7 @@ class Bench:
         )
 
     async def run(self, delivery: Delivery, step: Step, *, limit: float = 5.0) -> Any:
-        return await self.runner.run(delivery, step, limit=timedelta(seconds=limit))
+        return await self.runner.run(Work(delivery=delivery, step=step, limit=timedelta(seconds=limit)))
 
 
 @pytest.fixture

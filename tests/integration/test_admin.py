@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hookline.daemon.config.load import ConfigError
+from hookline.daemon.destinations.states import DestinationState
+from hookline.daemon.destinations.tester import DestinationTestError, SentTest
 from hookline.daemon.http.admin import Operations, admin_application, public_application
+from hookline.daemon.ids import encode
 from hookline.daemon.metrics import Metrics
 from hookline.daemon.reload.live import ReloadFaultError
 from hookline.daemon.reload.live_sources import LearnsNothingError
-from hookline.daemon.replay import ReplayRequest, ReplayRequestError
-from hookline.daemon.store.changes import Accepted, NewEvent
+from hookline.daemon.replaying.answer import Cancelled, Preview, Replayed
+from hookline.daemon.replaying.request import CancelRequest, ReplayRequest, ReplayRequestError
+from hookline.daemon.store.changes import Accepted, DeliveryId, Lane, NewEvent
 from hookline.daemon.store.port import StoreError
 from hookline.rules import Event, EventId, Place, Problem, RulesError
 
 pytestmark = pytest.mark.anyio
 
 TOKEN = "a-token-of-some-length"
+MADE = DeliveryId("dlv_0000000000001")
+STATE = DestinationState(
+    lane=Lane("erp"),
+    name="erp",
+    action="forward",
+    rule=None,
+    is_configured=True,
+    work=None,
+    lately=None,
+    last_delivered_at=None,
+    live=None,
+)
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}", "Host": "localhost"}
 
 
@@ -40,11 +56,31 @@ class Daemon:
     async def reload(self) -> str:
         raise self.refuses
 
-    async def replay(self, asked: ReplayRequest) -> list[str]:
+    async def replay(self, asked: ReplayRequest) -> Preview | Replayed:
         self.asked.append(asked)
         if asked.by == "now":
             raise ReplayRequestError("no event evt_0000000000000")
-        return ["dlv_0000000000001"]
+        if asked.is_dry_run:
+            return Preview(count=2, of="deliveries", sample=(), skipped=0, lasts=timedelta(seconds=1.5))
+        return Replayed(count=1, first=MADE, last=MADE, skipped=0, lasts=timedelta(0))
+
+    async def cancel(self, asked: CancelRequest) -> Preview | Cancelled:
+        self.asked.append(asked)
+        if MADE in asked.deliveries:
+            raise ReplayRequestError(f"no delivery {MADE}")
+        return Cancelled(count=3, skipped=1)
+
+    async def destinations(self) -> list[DestinationState]:
+        return [STATE]
+
+    async def test_destination(self, name: str, options: Mapping[str, Any]) -> SentTest:
+        if name != "erp":
+            raise KeyError(name)
+        if "text" not in options:
+            place = Place("hookline.yaml", 3, 7)
+            raise DestinationTestError([Problem(place=place, path="erp.text", message="is missing")])
+        self.asked.append(("test", name, options))
+        return SentTest(event_id=EventId("evt_0000000000001"), delivery_id=MADE)
 
     async def set_held(self, name: str, is_held: bool, reason: str) -> None:
         if name != "erp":
@@ -85,6 +121,9 @@ def client(daemon: Daemon) -> Any:
         is_ready=lambda: daemon.is_ready,
         reload=daemon.reload,
         replay=daemon.replay,
+        cancel=daemon.cancel,
+        destinations=daemon.destinations,
+        test_destination=daemon.test_destination,
         set_held=daemon.set_held,
         sources=daemon.sources,
         await_secret=daemon.await_secret,
@@ -183,22 +222,71 @@ async def test_bad_rules_are_a_422_that_names_the_line(client: Any) -> None:
 async def test_replay_takes_events_and_deliveries(client: Any, daemon: Daemon) -> None:
     said = {"events": ["evt_0000000000000"], "deliveries": ["dlv_0000000000000"]}
     reply = await client.post("/api/v1/replay", headers=AUTHORIZED, json=said)
-    assert await reply.get_json() == {"deliveries": ["dlv_0000000000001"]}
+    made = {"dry_run": False, "count": 1, "first": MADE, "last": MADE, "skipped": 0, "lasts_s": 0}
+    assert await reply.get_json() == made
     assert daemon.asked == [ReplayRequest.from_json(said)]
+
+
+async def test_replay_takes_a_filter_and_says_first_what_it_would_do(client: Any, daemon: Daemon) -> None:
+    said = {"filter": {"state": "dead", "destination": "erp"}, "rate": "50/s", "dry_run": True}
+    reply = await client.post("/api/v1/replay", headers=AUTHORIZED, json=said)
+    told = {"dry_run": True, "count": 2, "of": "deliveries", "skipped": 0, "lasts_s": 1.5, "sample": []}
+    assert await reply.get_json() == told
+    assert daemon.asked == [ReplayRequest.from_json(said)]
+
+
+async def test_cancel_says_how_many(client: Any, daemon: Daemon) -> None:
+    reply = await client.post("/api/v1/cancel", headers=AUTHORIZED, json={"filter": {"destination": "erp"}})
+    assert await reply.get_json() == {"dry_run": False, "count": 3, "skipped": 1}
+    assert daemon.asked == [CancelRequest.from_json({"filter": {"destination": "erp"}})]
+    for said, detail in [
+        ({"deliveries": [MADE]}, f"no delivery {MADE}"),
+        ({"filter": {"state": "dead"}}, "only what is pending or collected can be cancelled, not what is dead"),
+        ({}, "name between 1 and 10000 deliveries, or pick them by `filter`"),
+    ]:
+        refused = await client.post("/api/v1/cancel", headers=AUTHORIZED, json=said)
+        assert refused.status_code == 422
+        assert (await refused.get_json())["title"] == "Cannot be cancelled"
+        assert (await refused.get_json())["detail"] == detail
+
+
+async def test_destinations_are_told_and_tested(client: Any, daemon: Daemon) -> None:
+    reply = await client.get("/api/v1/destinations", headers=AUTHORIZED)
+    assert await reply.get_json() == {"destinations": [STATE.to_json()]}
+    sent = await client.post("/api/v1/destinations/erp/test", headers=AUTHORIZED, json={"options": {"text": "x"}})
+    assert await sent.get_json() == {"event": "evt_0000000000001", "delivery": MADE}
+    assert daemon.asked == [("test", "erp", {"text": "x"})]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "status", "detail"),
+    [
+        ("nowhere", {}, 404, "no destination 'nowhere'"),
+        ("erp", {}, 422, "erp.text: is missing; rules give it, so give it here: --set text=…"),
+        ("erp", {"options": [1]}, 422, 'send {"options": {…}}, or {}'),
+        ("erp", [], 422, 'send {"options": {…}}, or {}'),
+    ],
+)
+async def test_a_test_that_cannot_be_says_why(
+    client: Any, daemon: Daemon, name: str, said: Any, status: int, detail: str
+) -> None:
+    reply = await client.post(f"/api/v1/destinations/{name}/test", headers=AUTHORIZED, json=said)
+    assert (reply.status_code, (await reply.get_json())["detail"]) == (status, detail)
+    assert daemon.asked == []
 
 
 @pytest.mark.parametrize(
     ("said", "detail"),
     [
-        ([], "send an object with `events` or `deliveries`"),
+        ([], "send an object with `events`, `deliveries` or `filter`"),
         ({}, "name between 1 and 10000 events or deliveries"),
-        ({"events": ["evt_0000000000000"] * 10_001}, "name between 1 and 10000 events or deliveries"),
+        ({"events": [encode("evt", one) for one in range(10_001)]}, "name between 1 and 10000 events or deliveries"),
         ({"events": "evt_0000000000000"}, "ids come in a list"),
         ({"events": ["dlv_0000000000000"]}, "not an id of the form evt_ and 13 letters or digits: 'dlv_0000000000000'"),
         ({"events": [None]}, "not an id of the form evt_ and 13 letters or digits: 'None'"),
         ({"deliveries": ["dlv_0000000000000"], "by": "now"}, "`by: now` goes with events"),
         ({"events": ["evt_0000000000000"], "by": "tomorrow"}, "`by` is then or now, not 'tomorrow'"),
-        ({"event": []}, "unknown: event"),
+        ({"event": []}, 'unknown: event; did you mean "events"?'),
         ({"events": ["evt_0000000000000"], "by": "now"}, "no event evt_0000000000000"),
     ],
 )

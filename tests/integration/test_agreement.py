@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.config.load import load_settings
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.rehearsal.rule_diff import RulesComparison
 from hookline.daemon.rehearsal.sample_events import read_events

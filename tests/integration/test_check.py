@@ -198,6 +198,15 @@ def test_a_template_of_a_rule_that_no_sample_matches_is_left_alone_but_for_a_sli
     assert len(said(home, **AGILED, when=when, do=[{"log": {"message": "{{ payload.data.nunber }}"}}])) == 1
 
 
+def test_a_slip_in_a_rule_about_ourselves_is_a_warning(home: Path) -> None:
+    about = {"from": "hookline", "on": "delivery.dead"}
+    write_rule(home, **about, when={"$.destinaton": "erp"}, do=[{"log": {"message": "{{ payload.reason }}"}}])
+    told = run(home).stdout
+    assert ": warning: no sample of hookline delivery.dead has $.destinaton" in told
+    assert 'did you mean "destination"?' in told
+    assert said(home, **about, when={"$.destination": "crm"}, do=[{"log": {"message": "{{ payload.reason }}"}}]) == []
+
+
 def test_one_message_at_two_places_is_said_twice(home: Path) -> None:
     rules = [{"name": name, **AGILED, "when": {"$.data.stauts": name}, "do": "plain"} for name in ("a", "b")]
     (home / "rules" / "a.yaml").write_text(json.dumps({"rules": rules}, indent=1))

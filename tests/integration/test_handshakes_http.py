@@ -95,7 +95,9 @@ class Site:
     async def events(self) -> list[StoredEvent]:
         reader = self.service.store.reader()
         try:
-            return await reader.events(EventFilter(), limit=100)
+            found = await reader.events(EventFilter(), limit=100)
+            # What Hookline has to say of refusals is not what was received.
+            return [one for one in found if one.event.source != "hookline"]
         finally:
             await reader.close()
 

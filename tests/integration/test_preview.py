@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hookline.daemon.delivery.dry_run import dry_run_text
+from hookline.daemon.actions.dry_run import dry_run_text
 from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.changes import Outcome

@@ -9,7 +9,7 @@ class Options(BaseModel):
     """What a rule may write under `discord:`."""
 
     url: SecretStr = Field(description="URL of the channel's webhook")
-    text: str = "{{ event.type }} from {{ event.source }}"
+    text: str = Field(default="{{ event.type }} from {{ event.source }}", description="What the message says")
 
 
 async def deliver(delivery: Delivery, options: Options, context: Context) -> str | None:

@@ -13,9 +13,9 @@ import anyio
 import pytest
 from click.testing import CliRunner, Result
 
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.commands import cli
 from hookline.daemon.config.load import load_settings
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.http.credentials import without_credentials
 from hookline.daemon.ids import Ids
 from hookline.daemon.reload.live_rules import check_rules

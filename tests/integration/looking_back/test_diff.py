@@ -89,7 +89,7 @@ def test_what_renders_alike_is_no_difference(house: Any, invoice: Invoice) -> No
         (", erp]", ", crm]", "changed", "crm", [("destination", "erp", "crm"), ("url", "***", None)]),
         ("text: ", "dry_run: true, text: ", None, None, None),
         (", erp]", ", {erp: {}, dry_run: true}]", "changed", "erp", [("dry_run", "false", "true")]),
-        (", erp]", ", {erp: {}, timeout: 5s}]", "changed", "erp", [("timeout", None, "5.0")]),
+        (", erp]", ", {erp: {}, timeout: 5s}]", "changed", "erp", [("timeout", None, "5s")]),
         ("payload.data.number", "payload.data.nunber", "changed", "finance", [("problem", None, "nunber")]),
     ],
 )

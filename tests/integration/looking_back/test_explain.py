@@ -13,13 +13,14 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
+from hookline.daemon.actions.dry_run import DRY_RUN_NOTE
+from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.commands import cli
 from hookline.daemon.config.load import load_settings
-from hookline.daemon.delivery.dry_run import DRY_RUN_NOTE
-from hookline.daemon.delivery.local_runner import LocalRunner
 from hookline.daemon.ids import Ids
+from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.reload.live_rules import check_rules
-from hookline.daemon.routing import new_delivery
+from hookline.daemon.routing import Planner
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.changes import Attempt, Outcome, Record, Replay, Route, State
 from hookline.daemon.store.sqlite import SqliteStore
@@ -61,7 +62,8 @@ async def _deliver(house: Any, event_id: str, attempts: list[Attempt | None], *,
         await store.keep(rules.texts)
         await store.keep_rules(rules.version)
         routing = rules.match(stored.event)
-        made = tuple(new_delivery(ids, step) for step in routing.steps)
+        planner = Planner(ids, policies=lambda _lane: LanePolicy(concurrency=1))
+        made = planner.deliveries(routing, stored.event, now=house._clock())
         matched = tuple(match.rule for match in routing.matches)
         route = Route(event_id=EventId(event_id), rules_version=rules.version, matched=matched, deliveries=made)
         await store.write([route])

@@ -165,6 +165,19 @@ def test_an_unknown_sample_is_said_with_what_there_is(settings: Settings) -> Non
         SampleReader(settings).read_sample("shop", "x", Given())
 
 
+def test_events_about_ourselves_have_samples(settings: Settings) -> None:
+    reader = SampleReader(settings)
+    (one,) = reader.read_sample("hookline", "delivery.dead", Given(changes={"destination": "crm"}))
+    assert isinstance(one.event.payload, dict)
+    assert (one.event.source, one.event.type, one.event.payload["destination"]) == ("hookline", "delivery.dead", "crm")
+    assert (one.event.payload["status"], one.event.subject) == (503, "delivery/dlv_0c5sxe8j0mfg4")
+    (again,) = reader.read_sample("hookline", "delivery.dead", Given())
+    assert isinstance(again.event.payload, dict)
+    assert again.event.payload["destination"] == "erp"
+    with pytest.raises(ValueError, match=r'hookline has no sample "delivery.ded"; did you mean "delivery.dead"\?'):
+        reader.read_sample("hookline", "delivery.ded", Given())
+
+
 @pytest.mark.parametrize("name", [name for name in BUILT_IN.names if name != "generic"])
 def test_every_built_in_type_is_read_without_its_secrets(name: str, tmp_path: Path) -> None:
     path = tmp_path / "hookline.yaml"

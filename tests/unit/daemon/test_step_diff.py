@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from hookline.daemon.rehearsal.preview import Rendered
 from hookline.daemon.rehearsal.step_diff import MAX_SHOWN, Difference, pair_steps, rendered_differences
-from hookline.rules import Modifiers, Step
+from hookline.rules import Digest, Modifiers, Once, RetryPolicy, Step
 
 
 def step(destination: str | None = "erp", **said: Any) -> Step:
@@ -44,6 +45,28 @@ def test_modifiers_differ_and_dry_run_is_what_is_rendered() -> None:
     (pair,) = pair_steps((step(),), (step(modifiers=Modifiers(dry_run=True)),))
     assert pair.written == ()
     assert rendered_differences(rendered(), rendered(dry_run=True)) == (Difference("dry_run", "false", "true"),)
+
+
+def test_modifiers_are_told_as_they_are_written() -> None:
+    hour = timedelta(hours=1)
+    then = Modifiers(
+        retry=RetryPolicy(schedule=(timedelta(seconds=5), 2 * hour)),
+        timeout=timedelta(seconds=90),
+        once=Once(per=("tenant",), within=10 * timedelta(minutes=1)),
+    )
+    now = Modifiers(
+        retry=RetryPolicy(schedule=(timedelta(seconds=5),), on=((429, 429), (500, 599))),
+        timeout=timedelta(seconds=15),
+        digest=Digest(every=hour),
+    )
+    (pair,) = pair_steps((step(modifiers=then),), (step(modifiers=now),))
+    assert pair.written == (
+        Difference("retry.schedule", "[5s, 2h]", "[5s]"),
+        Difference("timeout", "1m30s", "15s"),
+        Difference("once", "{per: tenant, within: 10m, summary: false}", None),
+        Difference("retry.on", None, "[429, 500-599]"),
+        Difference("digest", None, "{every: 1h, max: 200, on_stop: keep}"),
+    )
 
 
 def test_options_are_compared_leaf_by_leaf() -> None:

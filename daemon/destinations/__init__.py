@@ -1,0 +1,1 @@
+"""How destinations stand, and trying one out."""
