@@ -37,7 +37,7 @@ class _House:
 
     listeners: Listeners
     load_seconds: float
-    #: Of the runner that is live, and of the one that may become so.
+    #: Of the runner that is live, and of each that may become so or only tries something out.
     secrets: list[Secrets]
     deaths: Deaths = field(default_factory=Deaths)
     live: WorkerRunner | None = None
@@ -75,12 +75,13 @@ class WorkerRunner:
         self._inspector: Inspector | None = None
         self._group: WorkerGroup | None = None
         self._catalog = Catalog(settings.destinations, {})
+        self._is_closed = False
 
     def for_settings(self, settings: Settings, secrets: Secrets) -> WorkerRunner:
         """Return a runner of another configuration; its `go_live` keeps these workers if plug-ins are the same."""
         other = WorkerRunner(settings, secrets)
         other._house = self._house
-        self._house.secrets = [self._secrets, secrets]
+        self._house.secrets.append(secrets)
         return other
 
     @property
@@ -197,6 +198,9 @@ class WorkerRunner:
         """End every worker, if this is the live runner; else the one that only inspected."""
         house = self._house
         groups = house.groups if house.live is self else []
+        if house.live is not self and not self._is_closed and self._secrets in house.secrets:
+            house.secrets.remove(self._secrets)
+        self._is_closed = True
         try:
             if self._inspector is not None:
                 await self._inspector.close()

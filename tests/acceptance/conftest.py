@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -220,6 +221,42 @@ class Daemon:
                 return
             time.sleep(0.05)
         raise AssertionError(f"unfinished after {seconds} s: {self.states()}\n{self.log()[-3000:]}")
+
+
+@contextmanager
+def senders(daemon: Daemon, count: int, *, insist: bool = True) -> Iterator[set[str]]:
+    """Have `count` senders post events `<sender>-<n>` one after the other; yield those that were answered 200 so far.
+
+    With `insist` each is sent again and again until it is answered 200, as senders do. At the end they have ended.
+    """
+    acknowledged: set[str] = set()
+    lock = threading.Lock()
+    over = threading.Event()
+
+    def send(number: int) -> None:
+        done = 0
+        while not over.is_set():
+            done += 1
+            while not over.is_set():
+                try:
+                    if daemon.post(f"{number}-{done}", key=number) == 200:
+                        with lock:
+                            acknowledged.add(f"{number}-{done}")
+                        break
+                except OSError:
+                    time.sleep(0.01)
+                if not insist:
+                    break
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield acknowledged
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 #: As the store numbers them; the last one waits behind another of its order.

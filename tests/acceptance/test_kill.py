@@ -6,14 +6,13 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import CONFIG
+from tests.acceptance.conftest import CONFIG, senders
 
 pytestmark = pytest.mark.slow
 
@@ -26,40 +25,16 @@ SENDERS = 8
 def test_every_event_answered_2xx_is_delivered_however_often_it_is_killed(make_daemon: Any, destination: Any) -> None:
     daemon = make_daemon()
     daemon.start()
-    acknowledged: set[str] = set()
-    lock = threading.Lock()
-    over = threading.Event()
-
-    def sender(number: int) -> None:
-        """Send events one after the other; each again and again until it is answered 2xx, as senders do."""
-        count = 0
-        while not over.is_set():
-            count += 1
-            event = f"{number}-{count}"
-            while not over.is_set():
-                try:
-                    if daemon.post(event) == 200:
-                        with lock:
-                            acknowledged.add(event)
-                        break
-                except OSError:
-                    time.sleep(0.01)
-
-    senders = [threading.Thread(target=sender, args=(number,)) for number in range(SENDERS)]
-    for thread in senders:
-        thread.start()
     chance = random.Random(KILLS)
     in_flight = 0
-    for _ in range(KILLS):
-        time.sleep(chance.uniform(0.05, 0.6))
-        daemon.kill()
-        # Sent and not answered, or answered and not recorded: an outcome may wait 50 ms for a transaction to ride with.
-        in_flight += daemon.states()["running"]
-        daemon.start()
-    time.sleep(0.3)
-    over.set()
-    for thread in senders:
-        thread.join()
+    with senders(daemon, SENDERS) as acknowledged:
+        for _ in range(KILLS):
+            time.sleep(chance.uniform(0.05, 0.6))
+            daemon.kill()
+            # Sent and not answered, or answered and not recorded: an outcome may wait 50 ms for a transaction to ride with.
+            in_flight += daemon.states()["running"]
+            daemon.start()
+        time.sleep(0.3)
     daemon.settle()
 
     missing = [event for event in acknowledged if not destination.arrived[event]]
@@ -87,43 +62,20 @@ workers: 2
     rules = "rules:\n  - {name: paid, from: agiled, on: invoice.paid, do: [erp, ordered]}\n"
     daemon = make_daemon(config=config, rules=rules)
     daemon.start()
-    acknowledged: set[str] = set()
-    lock = threading.Lock()
-    over = threading.Event()
-
-    def sender(number: int) -> None:
-        count = 0
-        while not over.is_set():
-            count += 1
-            event = f"{number}-{count}"
-            while not over.is_set():
-                try:
-                    if daemon.post(event, key=number) == 200:
-                        with lock:
-                            acknowledged.add(event)
-                        break
-                except OSError:
-                    time.sleep(0.01)
-
-    senders = [threading.Thread(target=sender, args=(number,)) for number in range(SENDERS)]
-    for thread in senders:
-        thread.start()
     chance = random.Random(KILLS + 1)
     in_flight = killed = 0
-    for _ in range(KILLS):
-        time.sleep(chance.uniform(0.05, 0.6))
-        if chance.random() < 0.3:
-            daemon.kill()
-            in_flight += daemon.states()["running"]
-            daemon.start()
-        elif workers := daemon.workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(chance.choice(workers), signal.SIGKILL)
-                killed += 1
-    time.sleep(0.3)
-    over.set()
-    for thread in senders:
-        thread.join()
+    with senders(daemon, SENDERS) as acknowledged:
+        for _ in range(KILLS):
+            time.sleep(chance.uniform(0.05, 0.6))
+            if chance.random() < 0.3:
+                daemon.kill()
+                in_flight += daemon.states()["running"]
+                daemon.start()
+            elif workers := daemon.workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(chance.choice(workers), signal.SIGKILL)
+                    killed += 1
+        time.sleep(0.3)
     daemon.settle()
 
     states = daemon.states()

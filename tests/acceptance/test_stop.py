@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.acceptance.conftest import senders
 
 ROOT = Path(__file__).resolve().parents[2]
 #: `make pythons` sets these up; the one that runs the tests is always there.
@@ -26,34 +27,13 @@ def test_stops_under_load_with_a_stalled_upload_and_a_hung_destination(
 ) -> None:
     daemon = make_daemon(command=command)
     daemon.start()
-    acknowledged: set[str] = set()
-    lock = threading.Lock()
-    over = threading.Event()
-
-    def sender(number: int) -> None:
-        count = 0
-        while not over.is_set():
-            count += 1
-            try:
-                if daemon.post(f"{number}-{count}") == 200:
-                    with lock:
-                        acknowledged.add(f"{number}-{count}")
-            except OSError:
-                time.sleep(0.01)
-
-    senders = [threading.Thread(target=sender, args=(number,)) for number in range(4)]
-    for thread in senders:
-        thread.start()
-    time.sleep(0.5)
-    destination.going.clear()
-    stalled = socket.create_connection(("127.0.0.1", daemon.port))
-    stalled.sendall(b"POST /hooks/agiled HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
-    time.sleep(0.5)
-
-    took = daemon.terminate(within=35)
-    over.set()
-    for thread in senders:
-        thread.join()
+    with senders(daemon, 4, insist=False) as acknowledged:
+        time.sleep(0.5)
+        destination.going.clear()
+        stalled = socket.create_connection(("127.0.0.1", daemon.port))
+        stalled.sendall(b"POST /hooks/agiled HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        time.sleep(0.5)
+        took = daemon.terminate(within=35)
     stalled.close()
     assert took < 35
 
