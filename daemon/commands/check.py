@@ -27,9 +27,6 @@ from hookline.daemon.rule_files import read_rule_texts
 from hookline.daemon.secrets import Secrets
 from hookline.rules import Problem, RulesError
 
-# What paths begin with in files of rules and of rule tests.
-_PARTS_OF_FILES = ("vars", "conditions", "defaults", "rules", "fallback", "tests")
-
 
 @click.command()
 @config_option
@@ -80,8 +77,8 @@ async def _check(settings: Settings) -> tuple[Sequence[Problem], Mapping[str, st
 
 def _said(problem: Problem) -> str:
     """Return what is equal for what need be said but once."""
-    # A destination's mistake shows in the configuration and in each rule that uses it: its path begins with its name.
-    is_of_destination = problem.path and not problem.path.startswith(_PARTS_OF_FILES)
+    # A destination's mistake shows in the configuration and in each rule that uses it.
+    is_of_destination = problem.path.startswith("destinations.")
     return str(replace(problem, place=None) if is_of_destination else problem)
 
 

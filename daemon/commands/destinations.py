@@ -178,10 +178,12 @@ def _print_test(delivery: StoredDelivery, config_path: Path | None) -> None:
     seen = "destinations" if attempt is None else "deliveries"
     click.echo(f"{again(f'{seen} {name if attempt is None else delivery.id}', config_path)}", err=True)
     if attempt is None:
-        click.echo(f"It goes on by itself, unless: {again(f'cancel {delivery.id}', config_path)}", err=True)
+        click.echo(f"It is sent by itself when the destination is back; to take it back: {again(f'cancel {delivery.id}', config_path)}", err=True)
 
 
 def _no_destination(settings: Settings, name: str) -> str:
+    if name in settings.destinations:
+        return f"The running daemon does not know {name!r}: {settings.path} is not live. hookline reload says why not"
     hint = suggest(name, settings.destinations, what="destinations")
     return f"No destination {name!r} in {settings.path}" + (f"; {hint}" if hint else "")
 
