@@ -178,7 +178,8 @@ def _print_test(delivery: StoredDelivery, config_path: Path | None) -> None:
     seen = "destinations" if attempt is None else "deliveries"
     click.echo(f"{again(f'{seen} {name if attempt is None else delivery.id}', config_path)}", err=True)
     if attempt is None:
-        click.echo(f"It is sent by itself when the destination is back; to take it back: {again(f'cancel {delivery.id}', config_path)}", err=True)
+        cancel = again(f"cancel {delivery.id}", config_path)
+        click.echo(f"It is sent by itself when the destination is back; to take it back: {cancel}", err=True)
 
 
 def _no_destination(settings: Settings, name: str) -> str:

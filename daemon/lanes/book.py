@@ -44,7 +44,8 @@ class LaneBook:
     #: When the first delivery that waits in the store is due; None if none is known of.
     due_at: datetime | None = None
     is_held: bool = False
-    is_slow: bool = False
+    #: Until an attempt has ended nobody knows: lanes that hang from the start must not have all the slots.
+    is_slow: bool = True
     #: How long an attempt takes, by the last few; None if none was made.
     took_s: float | None = None
     #: How many new deliveries may go before those that are due: as many as the last claim took of these. They are at

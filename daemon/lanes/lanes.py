@@ -44,6 +44,8 @@ class Lanes:
         self._turn = 0
         #: True if a lane was refused for the others' sake: then any slot that is given back may be its.
         self._is_short = False
+        #: The same of slow lanes: only a slot that a slow one gives back helps.
+        self._is_short_of_slow = False
 
     @property
     def running(self) -> int:
@@ -115,6 +117,9 @@ class Lanes:
         if book.is_slow != (took >= SLOW):
             book.is_slow = not book.is_slow
             self._slow_slots += book.slots if book.is_slow else -book.slots
+            if not book.is_slow and self._is_short_of_slow:
+                # What it had of the slow ones' share is theirs now.
+                self._is_short, self._is_short_of_slow = True, False
 
     def vacate(self, lane: Lane) -> None:
         """Give back the place of one that did not run."""
@@ -132,14 +137,17 @@ class Lanes:
     def is_quick(self, lane: Lane, now: datetime) -> bool:
         """Say whether what is claimed ahead may stay so: a lane that is slow or shut shows what waits in it."""
         book = self._books[lane]
-        return not book.is_slow and book.throttle.is_easy and not self.is_shut(lane, now)
+        is_known_slow = book.is_slow and book.took_s is not None
+        return not is_known_slow and book.throttle.is_easy and not self.is_shut(lane, now)
 
     def wants(self, lane: Lane, now: datetime) -> bool:
         """Say whether a slot that this lane gave back may start something that waits."""
         if self._is_short:
             return True
         book = self._books.get(lane)
-        return book is not None and not book.is_held and book.is_due(now)
+        if book is None:
+            return False
+        return (book.is_slow and self._is_short_of_slow) or (not book.is_held and book.is_due(now))
 
     def waits(self, lane: Lane, due_at: datetime) -> None:
         """Learn that a delivery waits in the store."""
@@ -185,7 +193,7 @@ class Lanes:
         ready.sort(key=lambda entry: entry[0])
         room: dict[Lane, int] = {}
         slots, slow_slots, all_ahead = self._slots, self._slow_slots, self._ahead
-        self._is_short = False
+        self._is_short = self._is_short_of_slow = False
         while ready:
             still_ready = []
             for entry in ready:
@@ -251,7 +259,12 @@ class Lanes:
 
     def _may_take(self, book: LaneBook, slots: int, all_slots: int, slow_slots: int) -> bool:
         left = self._cap - all_slots - (self._for_idle_lanes if slots else 0)
-        if left <= 0 or (book.is_slow and slow_slots >= self._for_slow_lanes):
+        # The first of a lane shows how quick it is.
+        is_first = slots == 0 and book.took_s is None
+        if book.is_slow and slow_slots >= self._for_slow_lanes and not is_first:
+            self._is_short_of_slow = True
+            return False
+        if left <= 0:
             self._is_short = True
             return False
         return True

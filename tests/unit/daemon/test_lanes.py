@@ -133,9 +133,23 @@ def test_what_begins_to_wait_during_a_claim_is_not_forgotten() -> None:
 
 def test_dead_lanes_leave_slots_for_those_that_run_nothing() -> None:
     lanes = Lanes(of(4), cap=64)
+    for lane in named(20, "dead"):
+        run(lanes, lane, SLOW / 2)
     taken = [lanes.reserve(lane, NOW) for _ in range(4) for lane in named(20, "dead")]
     assert sum(taken) == 48
     assert all(lanes.reserve(lane, NOW) for lane in named(16, "healthy"))
+
+
+def test_lanes_of_which_nothing_is_known_share_with_the_slow_ones_but_each_may_show_itself() -> None:
+    lanes = Lanes(of(4), cap=64)
+    taken = [lanes.reserve(lane, NOW) for _ in range(4) for lane in named(20, "dead")]
+    assert sum(taken) == 32
+    healthy = named(32, "healthy")
+    assert all(lanes.reserve(lane, NOW) for lane in healthy)
+    assert not lanes.reserve(healthy[0], NOW)
+    assert lanes.begin(healthy[0], NOW)
+    lanes.end(healthy[0], SLOW / 2, now=NOW)
+    assert lanes.reserve(healthy[0], NOW)
 
 
 def test_slow_lanes_have_half_the_slots_together_and_quick_ones_the_rest() -> None:
