@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from hookline.daemon.delivery.materials import Material, work_of
 from hookline.daemon.delivery.notices import Notices
 from hookline.daemon.delivery.results import attempt_of, has_answered, log_attempt, record_of
-from hookline.daemon.delivery.retry import DEFAULT_RETRY, MISSING, Decision, Standing, decide, spoken
+from hookline.daemon.delivery.retry import MISSING, Decision, Standing, decide, spoken
 from hookline.daemon.delivery.runner import Result, Work
 from hookline.daemon.lanes.health import SHARES, LaneHealth
 from hookline.daemon.lanes.policy import DEFAULT_TIMEOUT, LanePolicy
@@ -17,6 +17,7 @@ from hookline.daemon.store.changes import Lane, Outcome, Record, SetHealth, Stat
 from hookline.daemon.store.port import Claimed
 from hookline.plugins import Log
 from hookline.rules import Event, Modifiers
+from hookline.rules.modifiers import DEFAULT_RETRY
 from hookline.rules.windows import opens_in
 
 _NOTHING = timedelta(0)

@@ -11,20 +11,6 @@ from hookline.daemon.store.changes import Outcome, State
 from hookline.plugins.retry_after import LONGEST_RETRY_AFTER
 from hookline.rules import RetryPolicy
 
-#: Standard Webhooks' schedule: ten attempts over about three days.
-DEFAULT_RETRY = RetryPolicy(
-    schedule=(
-        timedelta(seconds=5),
-        timedelta(minutes=5),
-        timedelta(minutes=30),
-        timedelta(hours=2),
-        timedelta(hours=5),
-        timedelta(hours=10),
-        timedelta(hours=14),
-        timedelta(hours=20),
-        timedelta(hours=24),
-    )
-)
 #: How many workers may die under a delivery before it is dead, the last one while nothing else ran there.
 MOST_CRASHES: Final = 3
 #: The same of processes that died for a reason that nobody knows, as a daemon that is killed: most that ran there, or

@@ -24,8 +24,8 @@ class Lanes:
 
     A lane never runs more than its concurrency, and never begins more than its rate. Of the cap, a quarter is kept for
     lanes that run nothing, and slow lanes have at most half of it together; so whatever hangs, a lane that answers
-    finds a slot. A quick lane may have more than it runs: what takes milliseconds should not wait for a transaction of
-    its own.
+    finds a slot. One of which nothing is known counts as slow, but for its first delivery, which shows what it is. A
+    quick lane may have more than it runs: what takes milliseconds should not wait for a transaction of its own.
     """
 
     def __init__(self, policies: Callable[[Lane], LanePolicy], *, cap: int = 64) -> None:
@@ -137,6 +137,7 @@ class Lanes:
     def is_quick(self, lane: Lane, now: datetime) -> bool:
         """Say whether what is claimed ahead may stay so: a lane that is slow or shut shows what waits in it."""
         book = self._books[lane]
+        # Of one that has answered nothing yet nobody knows.
         is_known_slow = book.is_slow and book.took_s is not None
         return not is_known_slow and book.throttle.is_easy and not self.is_shut(lane, now)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from hookline.daemon.delivery.dispatcher import Dispatcher
-from hookline.daemon.delivery.retry import DEFAULT_RETRY
 from hookline.daemon.delivery.runner import Result, Work
 from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.store.changes import (
@@ -31,6 +30,7 @@ from hookline.daemon.store.memory_rows import DeliveryRow
 from hookline.daemon.store.memory_tables import Tables
 from hookline.daemon.store.port import Claimed
 from hookline.rules import Event, EventId, Modifiers, RetryPolicy, Step
+from hookline.rules.modifiers import DEFAULT_RETRY
 from hookline.rules.windows import is_open
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookline.daemon.delivery.retry import DEFAULT_RETRY, Decision, Standing, decide
+from hookline.daemon.delivery.retry import Decision, Standing, decide
 from hookline.daemon.delivery.runner import Result
 from hookline.daemon.store.changes import Outcome, State
 from hookline.rules import RetryPolicy
+from hookline.rules.modifiers import DEFAULT_RETRY
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 TWO_WAITS = RetryPolicy(schedule=(10 * SECOND, 100 * SECOND), jitter=0.2)
