@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from hookline.daemon.config.destinations import known_actions, read_destinations, read_sources
 from hookline.daemon.config.listen import public_clash, read_addresses, read_networks
 from hookline.daemon.config.references import References, read_variables
 from hookline.daemon.config.section import Section, is_null, one_or_many, read_scalar
-from hookline.daemon.config.settings import DEFAULT_WORKER_MEMORY_BYTES, Address, Admin, Limits, Retention, Settings
+from hookline.daemon.config.settings import (
+    DEFAULT_WORKER_MEMORY_BYTES,
+    Address,
+    Admin,
+    Backup,
+    Limits,
+    Logging,
+    Retention,
+    Settings,
+)
 from hookline.daemon.regular_file import read_regular
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.public_url import parse_public_url
@@ -21,6 +31,8 @@ from hookline.rules import Json, Place, Problem
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.reader import read_bytes
 from hookline.rules.units import format_duration, parse_size
+
+T = TypeVar("T")
 
 #: Where the configuration of the machine is.
 SYSTEM_CONFIG: Final = Path("/etc/hookline/hookline.yaml")
@@ -34,6 +46,9 @@ _SHORTEST_DEDUPE: Final = timedelta(hours=2, minutes=10)
 _MOST_CONNECTIONS: Final = 100_000
 _MOST_BATCH: Final = 100_000
 _MOST_WORKERS: Final = 32
+_MOST_BACKUPS: Final = 1000
+_LEVELS: Final[tuple[Literal["debug", "info", "warning"], ...]] = ("debug", "info", "warning")
+_FORMATS: Final[tuple[Literal["auto", "json", "text"], ...]] = ("auto", "json", "text")
 # A worker that has loaded its actions and does nothing takes a good part of it.
 _LEAST_WORKER_MEMORY_BYTES: Final = 128 << 20
 # Shorter ones can be guessed.
@@ -161,6 +176,8 @@ class _Loading:
             reload=top.read("reload", _reload, "watch"),
             retention=self._retention(top.section("retention")),
             limits=self._limits(top.section("limits")),
+            backup=self._backup(top),
+            log=self._log(top.section("log")),
             vars=variables,
             sources=read_sources(
                 document.entries["sources"] if has_sources else None,
@@ -224,9 +241,13 @@ class _Loading:
             raise ValueError(
                 f'"{text[:80]}" names no file: write sqlite: and a path, as in sqlite:/var/lib/hookline/hookline.db'
             )
+        return self._state_folder() / path
+
+    def _state_folder(self) -> Path:
+        """Where relative paths lie of what the daemon writes."""
         # systemd gives a list where a unit has several; the first is the unit's own.
         state = self._environ.get("STATE_DIRECTORY", "").split(":")[0]
-        return (Path(state) if state else self._folder) / path
+        return Path(state) if state else self._folder
 
     def _rules(self, node: Node | None) -> tuple[Path, ...]:
         paths = [read_scalar(item, _path, self._findings, None) for item in one_or_many(node)]
@@ -261,6 +282,26 @@ class _Loading:
             self._findings.error(node, f"a dedupe window of {format_duration(retention.dedupe)} is too short", hint)
         return retention
 
+    def _backup(self, top: Section) -> Backup | None:
+        if not top.has("backup"):
+            return None
+        section = top.section("backup")
+        to = section.read("to", _path, Path("backups"))
+        every = section.duration("every", timedelta(days=1))
+        keep = section.integer("keep", 7, low=1, high=_MOST_BACKUPS)
+        section.finish()
+        return Backup(to=self._state_folder() / to, every=every, keep=keep)
+
+    @staticmethod
+    def _log(section: Section) -> Logging:
+        default = Logging()
+        log = Logging(
+            level=section.read("level", partial(_one_of, _LEVELS), default.level),
+            format=section.read("format", partial(_one_of, _FORMATS), default.format),
+        )
+        section.finish()
+        return log
+
     def _limits(self, section: Section) -> Limits:
         default = Limits()
         limits = Limits(
@@ -269,6 +310,7 @@ class _Loading:
             in_flight_bytes=section.size("in_flight", default.in_flight_bytes),
             body_timeout=section.duration("body_timeout", default.body_timeout),
             batch=section.integer("batch", default.batch, low=1, high=_MOST_BATCH),
+            free_space_bytes=section.size("free_space", default.free_space_bytes),
         )
         node = section.take("body") or section.take("in_flight")
         section.finish()
@@ -294,6 +336,13 @@ def _reload(text: str) -> Literal["watch", "signal"]:
     if text == "signal":
         return "signal"
     raise ValueError(f'"{text[:80]}" is no way to reload: write watch, or signal for SIGHUP and the API alone')
+
+
+def _one_of(choices: tuple[T, ...], text: str) -> T:
+    for choice in choices:
+        if choice == text:
+            return choice
+    raise ValueError(f'"{text[:80]}" is none of {", ".join(map(str, choices))}')
 
 
 def _worker_memory(text: str) -> int:

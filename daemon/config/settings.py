@@ -66,6 +66,28 @@ class Limits:
     body_timeout: timedelta = timedelta(seconds=10)
     #: How many events a batch may hold before it is stored whole as `unreadable`.
     batch: int = 1000
+    #: Below this much room on the store's disk nothing is accepted or delivered.
+    free_space_bytes: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """Backups that the daemon makes by itself."""
+
+    #: The folder.
+    to: Path
+    every: timedelta = timedelta(days=1)
+    #: How many are kept; the oldest goes when another was verified.
+    keep: int = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logging:
+    """What is logged, and in which form."""
+
+    level: Literal["debug", "info", "warning"] = "info"
+    #: `auto`: key=value on a terminal, JSON elsewhere.
+    format: Literal["auto", "json", "text"] = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +134,9 @@ class Settings:
     reload: Literal["watch", "signal"] = "watch"
     retention: Retention
     limits: Limits
+    #: None: only when someone types `hookline backup`.
+    backup: Backup | None = None
+    log: Logging = field(default_factory=Logging)
     vars: Mapping[str, Json]
     sources: Mapping[str, SourceSettings]
     destinations: Mapping[str, Destination]

@@ -82,6 +82,15 @@ class _Show:
         yield self._line(2, "in_flight", _size(limits.in_flight_bytes), ("limits", "in_flight"))
         yield self._line(2, "body_timeout", format_duration(limits.body_timeout), ("limits", "body_timeout"))
         yield self._line(2, "batch", limits.batch, ("limits", "batch"))
+        yield self._line(2, "free_space", _size(limits.free_space_bytes), ("limits", "free_space"))
+        if settings.backup is not None:
+            yield "backup:"
+            yield self._line(2, "to", str(settings.backup.to), ("backup", "to"))
+            yield self._line(2, "every", format_duration(settings.backup.every), ("backup", "every"))
+            yield self._line(2, "keep", settings.backup.keep, ("backup", "keep"))
+        yield "log:"
+        yield self._line(2, "level", settings.log.level, ("log", "level"))
+        yield self._line(2, "format", settings.log.format, ("log", "format"))
 
     def _mapping(self, name: str, values: Mapping[str, Json]) -> Iterator[str]:
         yield f"{name}:" if values else f"{name}: {{}}"

@@ -80,6 +80,8 @@ def _keys(known: Known) -> dict[str, Schema]:
         "allow_commands": (unless_text(REFERENCE, FLAG), "true: the action command may run programs."),
         "retention": (_retention(), "How long finished things are kept. Nothing unfinished or held is ever removed."),
         "limits": (_limits(), "What one request, one sender, and all of them together may take."),
+        "backup": (_backup(), "Backups that the daemon makes by itself; left out: none."),
+        "log": (_log(), "What is logged, and in which form."),
         "vars": ({"type": ["object", "null"]}, "Variables for rules, as ${vars.NAME}; no secrets."),
         "sources": (_by_name("source", {"hookline": "is the source of events about ourselves"}), "Who may send."),
         "destinations": (_by_name("destination", _taken(known)), "Where things go: an action each, with its limits."),
@@ -118,8 +120,32 @@ def _limits() -> Schema:
             "in_flight": described(_SIZE, "All bodies being received at one time: 64MiB if left out."),
             "body_timeout": described(DURATION_OR_REFERENCE, "For a whole request: 10s if left out."),
             "batch": described(_whole(1, 100_000), "Events in one request: 1000 if left out."),
+            "free_space": described(_SIZE, "Below it, on the store's disk, nothing is accepted: 256MiB if left out."),
         },
         what="limits",
+    )
+
+
+def _backup() -> Schema:
+    return mapping(
+        {
+            "to": described(TEXT, "The folder: backups, beside the store, if left out."),
+            "every": described(DURATION_OR_REFERENCE, "1d if left out."),
+            "keep": described(_whole(1, 1000), "How many are kept: 7 if left out."),
+        },
+        what="backup",
+    )
+
+
+def _log() -> Schema:
+    level = unless_text(REFERENCE, named(["debug", "info", "warning"], "there are"))
+    form = unless_text(REFERENCE, named(["auto", "json", "text"], "there are"))
+    return mapping(
+        {
+            "level": described(level, "info if left out."),
+            "format": described(form, "auto: key=value on a terminal, JSON elsewhere."),
+        },
+        what="log",
     )
 
 

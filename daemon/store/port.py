@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from hookline.daemon.store.changes import Answer, Attempt, Change, DeliveryId, Lane, State, Token
 from hookline.rules import Event, EventId
 
-#: What keeps a store from working. `refused`: one change, by its own fault; to repeat it is no use.
-StoreTrouble = Literal["disk_full", "read_only", "io", "locked", "corrupt", "refused", "other"]
+#: What keeps a store from working. `refused`: one change, by its own fault; to repeat it is no use. `replaced`: its
+#: file was removed, or another one stands in its place. `unfit`: a file that this program cannot work with wherever it
+#: lies (a newer Hookline's, another program's), or a place that cannot keep it (a network file system).
+StoreTrouble = Literal["disk_full", "read_only", "io", "locked", "corrupt", "replaced", "unfit", "refused", "other"]
+
+#: After these nothing more is written by this process: what the disk holds is unknown, and the next start finds out.
+ENDS_THE_PROCESS: Final = frozenset[StoreTrouble]({"io", "corrupt", "replaced"})
+#: To start again does not help against these: somebody has to do something first (exit 78).
+NEEDS_A_PERSON: Final = frozenset[StoreTrouble]({"corrupt", "unfit"})
 
 
 class StoreError(Exception):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hookline.daemon.config import load
 from hookline.daemon.config.listen import do_clash, parse_address
 from hookline.daemon.config.load import MAX_CONFIG_BYTES, ConfigError, find_config, load_settings
-from hookline.daemon.config.settings import Address, Limits, Retention, Settings
+from hookline.daemon.config.settings import Address, Backup, Limits, Logging, Retention, Settings
 from hookline.rules import Bounds, Breaker, Modifiers, Once, Problem, Rate, RetryPolicy
 from hookline.rules.problem import with_excerpt
 
@@ -35,7 +35,9 @@ store: sqlite:data/hookline.db
 rules: [rules, extra/one.yaml]
 workers: 0
 retention: {events: 7d, dedupe: 30d, dead: 60d}
-limits: {body: 2MiB, connections: 50, in_flight: 8MiB, body_timeout: 20s, batch: 10}
+limits: {body: 2MiB, connections: 50, in_flight: 8MiB, body_timeout: 20s, batch: 10, free_space: 64MiB}
+backup: {to: copies, every: 6h, keep: 3}
+log: {level: warning, format: text}
 vars: {team: [ada, grace], host: erp.example.com, price: "$${x}"}
 sources:
   agiled: {type: agiled, secret: "${AGILED_SECRET}"}
@@ -89,8 +91,15 @@ def test_everything_that_can_be_written_is_read(write: Callable[[str], Path], tm
     assert (found.plugins, found.workers) == (None, 0)
     assert found.retention == Retention(events=timedelta(days=7), dedupe=timedelta(days=30), dead=timedelta(days=60))
     assert found.limits == Limits(
-        body_bytes=2 << 20, connections=50, in_flight_bytes=8 << 20, body_timeout=timedelta(seconds=20), batch=10
+        body_bytes=2 << 20,
+        connections=50,
+        in_flight_bytes=8 << 20,
+        body_timeout=timedelta(seconds=20),
+        batch=10,
+        free_space_bytes=64 << 20,
     )
+    assert found.backup == Backup(to=tmp_path / "copies", every=timedelta(hours=6), keep=3)
+    assert found.log == Logging(level="warning", format="text")
     assert found.vars == {"team": ["ada", "grace"], "host": "erp.example.com", "price": "${x}"}
     assert found.sources["agiled"].options == {"secret": "agiled-secret"}
     assert found.sources["try"].options == {
@@ -108,7 +117,7 @@ def test_a_destination_keeps_its_references_as_written(write: Callable[[str], Pa
     retry = RetryPolicy(schedule=(timedelta(seconds=5), timedelta(minutes=1)), jitter=0.1)
     assert erp.modifiers == Modifiers(retry=retry, timeout=timedelta(seconds=15), dry_run=True)
     assert erp.place is not None
-    assert erp.place.line == 19
+    assert erp.place.line == 21
 
 
 def test_a_destination_that_says_nothing_has_defaults(write: Callable[[str], Path]) -> None:
@@ -382,7 +391,7 @@ LEAF = (
 )
 KEYS = st.sampled_from(
     ["version", "listen", "public_url", "trusted_proxies", "admin", "store", "rules", "plugins", "workers", "retention", "limits",
-     "vars", "sources", "destinations", "token", "events", "dedupe", "body", "batch", "type", "verify", "secret", "forward", "log",
+     "backup", "keep", "level", "format", "vars", "sources", "destinations", "token", "events", "dedupe", "body", "batch", "type", "verify", "secret", "forward", "log",
      "timeout", "retry", "schedule", "jitter", "concurrency", "allow_networks", "erp", "agiled", "generic"]
 )  # fmt: skip
 VALUES = st.recursive(

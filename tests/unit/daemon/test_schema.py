@@ -563,11 +563,11 @@ def test_the_keys_of_a_configuration_are_those_of_its_reader(
 
     monkeypatch.setattr(Section, "finish", remembering)
     path = tmp_path / "hookline.yaml"
-    path.write_text("version: 1\nadmin: {}\nretention: {}\nlimits: {}\n")
+    path.write_text("version: 1\nadmin: {}\nretention: {}\nlimits: {}\nbackup: {}\nlog: {}\n")
     load_settings(path, environ={}, actions={"log"})
     schema = configuration_schema(known)
     assert asked[()] == keys_of(schema)
-    assert {key for (key,) in asked.keys() - {()}} == {"admin", "retention", "limits"}
+    assert {key for (key,) in asked.keys() - {()}} == {"admin", "retention", "limits", "backup", "log"}
     for (key,) in asked.keys() - {()}:
         assert asked[(key,)] == keys_of(schema["properties"][key])
 
