@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help test demo lint format types bench docs kills pythons clean
+.PHONY: help test demo lint format types bench docs kills soak pythons wheel lock install-check clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,12 +42,28 @@ bench: .venv/installed ## figures, printed beside the machine's own floor
 kills: .venv/installed ## the long form of the kill test: a thousand kills
 	@HOOKLINE_KILLS=1000 $(BIN)/pytest tests/acceptance/test_kill.py
 
+soak: .venv/installed ## ten minutes of steady load with failures, reloads and kills: nothing lost, nothing grows
+	@HOOKLINE_SOAK_SECONDS=600 $(BIN)/pytest -s tests/acceptance/test_soak.py
+
 pythons: .venv/installed ## set up every other Python at hand, for the acceptance tests
 	@.ci/pythons
 
 docs: .venv/installed ## write docs/commands.md from the commands, and docs/sources/ from the source types
 	@$(BIN)/python tests/reference.py
 	@$(BIN)/python tests/source_pages.py
+
+wheel: .venv/installed ## build dist/hookline-*.whl, the same bytes for the same commit
+	@mkdir -p build && rm -rf build/lib build/bdist.* dist
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 1767225600) PYTHONWARNINGS=ignore \
+		$(BIN)/python -m build --wheel --no-isolation --outdir dist . >build/wheel.log 2>&1 || { cat build/wheel.log >&2; exit 1; }
+	@ls dist/*.whl
+
+lock: .venv/installed ## write requirements.lock anew: exact versions with hashes, for what is deployed
+	@$(BIN)/uv pip compile pyproject.toml --extra speed --generate-hashes --universal --python-version 3.11 \
+		--no-header --quiet --upgrade --output-file requirements.lock
+
+install-check: wheel ## install as docs/install.md says, into an empty virtual environment, and use it
+	@.ci/install
 
 clean: ## remove what was built and set up
 	@rm -rf .venv .pythons build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

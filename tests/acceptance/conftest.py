@@ -50,6 +50,8 @@ class Destination:
     bodies: dict[str, Any] = field(default_factory=dict)
     #: Asked for each request: the status to answer.
     status: Callable[[], int] = lambda: 204
+    #: Asked with the event's id, and how often it has arrived: the status to answer; instead of `status`, if given.
+    answer: Callable[[str, int], int] | None = None
     #: While clear, requests hang.
     going: threading.Event = field(default_factory=threading.Event)
 
@@ -75,7 +77,7 @@ def destination() -> Iterator[Destination]:
                 made.headers[event] = {name.lower(): value for name, value in self.headers.items()}
                 made.bodies[event] = body
             made.going.wait(60)
-            self.send_response(made.status())
+            self.send_response(made.answer(event, made.arrived[event]) if made.answer else made.status())
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -98,6 +100,18 @@ def destination() -> Iterator[Destination]:
     made.server.shutdown()
     made.server.server_close()
     thread.join()
+
+
+def signed(event: str, *, kind: str = "invoice.paid", **data: Any) -> tuple[bytes, dict[str, str]]:
+    """Return an event's body and its header fields, as Agiled would sign it."""
+    body = json.dumps({"id": event, "event": kind, "data": {"total": 5000, **data}}).encode()
+    stamp = str(int(time.time()))
+    mac = hmac.new(SECRET.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return body, {
+        "X-Agiled-Webhook-Timestamp": stamp,
+        "X-Agiled-Webhook-Signature": mac,
+        "Content-Type": "application/json",
+    }
 
 
 class Daemon:
@@ -177,14 +191,7 @@ class Daemon:
         **data: Any,
     ) -> int:
         """Send one signed event; return the status. Raises `OSError` if no answer comes."""
-        body = json.dumps({"id": event, "event": kind, "data": {"total": 5000, **data}}).encode()
-        stamp = str(int(time.time()))
-        mac = hmac.new(SECRET.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
-        headers = {
-            "X-Agiled-Webhook-Timestamp": stamp,
-            "X-Agiled-Webhook-Signature": mac,
-            "Content-Type": "application/json",
-        }
+        body, headers = signed(event, kind=kind, **data)
         own = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             own.request("POST", "/hooks/agiled", body, headers)
