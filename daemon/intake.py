@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,8 @@ from hookline.daemon.routing import Planner, first_due, match_or_none
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, Source
 from hookline.daemon.store.changes import Accept, Accepted, Lane, NewEvent, Request
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.port import Claimed
+from hookline.daemon.store.stored import Claimed
+from hookline.plugins.trace import trace_id
 from hookline.rules import Event, RuleSet, Step
 
 
@@ -28,6 +30,8 @@ class _Routed:
 
     new: NewEvent
     steps: tuple[Step, ...]
+    #: What is wrong with its body, if that cannot be read.
+    why_unreadable: str | None
 
 
 class Intake:
@@ -66,6 +70,7 @@ class Intake:
         happens whether anybody still waits or not. It fails with `StoreError`: then nothing may be acknowledged, and
         whether it was stored is unknown. To cancel it is to say the same.
         """
+        began = asyncio.get_running_loop().time()
         rules = self._rules()
         headers, query = without_credentials(request, source)
         content_type = headers.get("content-type", "")
@@ -87,7 +92,7 @@ class Intake:
                     payload=normalized.payload,
                     envelope=normalized.envelope,
                 ),
-                normalized.pointer,
+                normalized,
                 rules,
             )
             for normalized in events
@@ -106,10 +111,12 @@ class Intake:
         )
         answers = self._commit.enqueue(change)
         # Not a task that waits: what follows the commit must happen once, whatever becomes of who asked.
-        answers.add_done_callback(partial(self._conclude, routed, change.request))
+        answers.add_done_callback(partial(self._conclude, routed, change.request, began))
         return answers
 
-    def _conclude(self, routed: list[_Routed], request: Request, answers: asyncio.Future[tuple[Accepted, ...]]) -> None:
+    def _conclude(
+        self, routed: list[_Routed], request: Request, began: float, answers: asyncio.Future[tuple[Accepted, ...]]
+    ) -> None:
         """Begin what was stored, or give its claims back."""
         if answers.cancelled() or answers.exception() is not None:
             # It may have been committed all the same, with these claims in it.
@@ -120,11 +127,33 @@ class Intake:
         for one, answer in zip(routed, answers.result(), strict=True):
             self._begin(one, answer, request)
             self._on_accepted(one.new, answer)
+        if self._log.is_enabled_for(logging.INFO):
+            self._note(routed, answers.result(), asyncio.get_running_loop().time() - began)
 
-    def _route(self, event: Event, pointer: tuple[str | int, ...] | None, rules: RuleSet) -> _Routed:
+    def _note(self, routed: list[_Routed], answers: tuple[Accepted, ...], seconds: float) -> None:
+        """Log each event that is stored, or known already; whoever sent it may have gone."""
+        milliseconds = round(seconds * 1000, 2)
+        for one, answer in zip(routed, answers, strict=True):
+            event = one.new.event
+            self._log.info(
+                "event.received",
+                source=event.source,
+                event_type=event.type,
+                event_id=answer.event_id,
+                outcome="accepted" if not answer.is_duplicate else "conflict" if answer.is_conflict else "duplicate",
+                rules=None if answer.is_duplicate else _rules_of(one.new),
+                milliseconds=milliseconds,
+                client_ip=event.client_ip,
+                trace=trace_id(event.headers),
+                detail=one.why_unreadable,
+            )
+
+    def _route(self, event: Event, normalized: NormalizedEvent, rules: RuleSet) -> _Routed:
         routing = match_or_none(rules, event, self._log)
+        pointer, why = normalized.pointer, normalized.why_unreadable
         if routing is None:
-            return _Routed(NewEvent(event=event, pointer=pointer, rules_version=rules.version, is_unrouted=True), ())
+            new = NewEvent(event=event, pointer=pointer, rules_version=rules.version, is_unrouted=True)
+            return _Routed(new, (), why)
         new = NewEvent(
             event=event,
             pointer=pointer,
@@ -134,7 +163,7 @@ class Intake:
                 routing, event, now=event.received_at, reserve=self._dispatcher.reserve
             ),
         )
-        return _Routed(new, routing.steps)
+        return _Routed(new, routing.steps, why)
 
     def _begin(self, one: _Routed, answer: Accepted, request: Request) -> None:
         if answer.is_duplicate:
@@ -169,6 +198,13 @@ class Intake:
             )
         if answer.wakes:
             self._dispatcher.wake()
+
+
+def _rules_of(new: NewEvent) -> list[str] | str:
+    """Return the names of the rules that matched, or the word for none."""
+    if new.is_unrouted:
+        return "unrouted"
+    return [name or "fallback" for name in new.matched] or "unmatched"
 
 
 def _document(events: tuple[NormalizedEvent, ...]) -> str | None:

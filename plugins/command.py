@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_va
 from hookline.plugins import Address, Context, Delivery, PermanentError, TransientError, computed_options
 from hookline.plugins.event_json import body_of, document_of
 from hookline.plugins.program import Ended, run_program
+from hookline.plugins.trace import child_headers
 
 #: sysexits.h: "temporary failure; the user is invited to retry".
 TEMPORARY_FAILURE = 75
@@ -110,7 +111,9 @@ def _facts(delivery: Delivery) -> dict[str, str]:
     }
     # A type is the sender's text, and no variable can hold a NUL.
     ours = {f"HOOKLINE_{name}": value.replace("\x00", "\ufffd") for name, value in facts.items()}
-    return {"PATH": os.environ.get("PATH", _DEFAULT_PATH), **ours}
+    # As other programs take them from their environment; a digest belongs to no trace.
+    trace = {} if delivery.events else {name.upper(): value for name, value in child_headers(event.headers).items()}
+    return {"PATH": os.environ.get("PATH", _DEFAULT_PATH), **ours, **trace}
 
 
 def _judge(ended: Ended, options: Options, seconds: float) -> str:

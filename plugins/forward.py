@@ -14,6 +14,7 @@ from hookline.plugins.forward_headers import Basic, check_header_names
 from hookline.plugins.oauth import ClientCredentials, access_token, forget_token
 from hookline.plugins.redaction import check_redaction_path
 from hookline.plugins.signing import signature_headers, signer_of
+from hookline.plugins.trace import child_headers
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 _UNAUTHORIZED = 401
@@ -133,9 +134,9 @@ def _headers(delivery: Delivery, options: Options, content_type: str) -> dict[st
     # A digest has no headers of its own, only its events have.
     received = {} if delivery.events else delivery.event.headers
     headers = {name: received[name] for name in options.pass_headers if name in received}
-    # The trace goes on through us (W3C Trace Context).
-    if "traceparent" in received:
-        headers.setdefault("traceparent", received["traceparent"])
+    # The trace goes on through us, but for what the rule says of it itself.
+    said = {name.lower() for name in (*headers, *options.headers)}
+    headers |= {name: value for name, value in child_headers(received).items() if name not in said}
     if content_type and not any(name.lower() == "content-type" for name in options.headers):
         headers["Content-Type"] = content_type
     if delivery.is_replay:

@@ -63,6 +63,11 @@ class LocalRunner:
         self._kits = Kits(settings.vars, self._lookup)
         self._executor = self._new_executor()
 
+    @property
+    def without_worker(self) -> timedelta:
+        """Nothing: there are none here."""
+        return timedelta(0)
+
     def for_settings(self, settings: Settings, secrets: Secrets) -> LocalRunner:
         """Return a runner of another configuration: connections and unchanged plug-ins are these.
 

@@ -32,12 +32,12 @@ class Mask:
         if not text:
             return text
         if self._written is None:
-            self._written = frozenset(form for group in self._groups for secret in group for form in _forms(secret))
+            self._written = frozenset(form for group in self._groups for secret in group for form in forms_of(secret))
         return masked(text, self._written)
 
 
 @lru_cache(maxsize=4096)
-def _forms(secret: str) -> tuple[str, ...]:
+def forms_of(secret: str) -> tuple[str, ...]:
     """Return how a secret may be written: JSON escapes a slash, URLs quote, headers encode."""
     raw = secret.encode("utf-8", "surrogatepass")
     forms = [

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hookline.daemon.config.settings import Destination, Settings
+from hookline.daemon.config.written_secrets import SECRET_KEY
 from hookline.daemon.secrets import MASK
 from hookline.daemon.sources.types import SourceTypes
 from hookline.rules import Json, Modifiers
@@ -23,9 +24,6 @@ from hookline.rules.units import format_duration
 from hookline.rules.written_modifiers import written_bounds, written_modifiers
 
 _COMMENT_COLUMN: Final = 60
-_SECRET_KEY: Final = re.compile(
-    r"(?:.*[_-])?(?:secrets?|tokens?|passwords?|authorization|api[_-]?keys?|credentials?)", re.IGNORECASE
-)
 #: Where a declaration has what its sender proves itself by.
 _SECRET_PLACES: Final = frozenset({"secret", "password", "is"})
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./@+-]*(?::[A-Za-z0-9_./@+-]+)*")
@@ -186,7 +184,7 @@ def _hidden(value: Json, key: str, secret: Collection[str]) -> Json:
     """Return `value` with what is or may be a secret hidden."""
     if value is None or isinstance(value, bool):
         return value
-    if key in secret or _SECRET_KEY.fullmatch(key):
+    if key in secret or SECRET_KEY.fullmatch(key):
         return MASK
     match value:
         case dict():

@@ -8,6 +8,7 @@ from typing import Any, Final
 from hookline.daemon.http.refusal import error_body
 from hookline.daemon.sources.port import Answer, Reply
 from hookline.daemon.store.changes import Accepted
+from hookline.daemon.store.port import StoreTrouble
 
 #: When to come again after a 429 or 503; soon, for some senders give up for good after a few tries.
 RETRY_AFTER_SECONDS: Final = 5
@@ -34,11 +35,18 @@ def replied(reply: Reply) -> Response:
     return _response(reply.status, headers, reply.body)
 
 
-def refused(status: int, error: str, detail: str, *, methods: Collection[str] = ("POST",)) -> Response:
+def store_retry_after(kind: StoreTrouble) -> int:
+    """Return in how many seconds to come again to a store in this trouble: later where somebody must do something."""
+    return 30 if kind in {"disk_full", "read_only"} else RETRY_AFTER_SECONDS
+
+
+def refused(
+    status: int, error: str, detail: str, *, methods: Collection[str] = ("POST",), retry_after: int | None = None
+) -> Response:
     """Say why nothing was taken, and where it may pass, when to come again. A 405 says which `methods` are taken."""
     headers = [_JSON]
     if status in {429, 503}:
-        headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
+        headers.append((b"retry-after", b"%d" % (retry_after or RETRY_AFTER_SECONDS)))
     elif status == 405:
         headers.append((b"allow", ", ".join(sorted(methods)).encode("ascii")))
     return _response(status, headers, error_body(error, detail))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from structlog.typing import FilteringBoundLogger
 
 from hookline.daemon.config.settings import Limits
-from hookline.daemon.http.answers import Response, refused, replied, stored
+from hookline.daemon.http.answers import Response, refused, replied, store_retry_after, stored
 from hookline.daemon.http.arrival import (
     Body,
     no_such_source,
@@ -31,15 +31,16 @@ from hookline.daemon.http.arrival import (
 )
 from hookline.daemon.http.client_address import ClientAddress
 from hookline.daemon.http.protocol import TAKE
+from hookline.daemon.http.quotas import Quotas
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, Reply, RequestRejected, Source
 from hookline.daemon.store.changes import Accepted
-from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.port import LASTING, StoreError
+from hookline.rules import Rate
 
 Intake = Callable[[Source, IncomingRequest, tuple[NormalizedEvent, ...]], Awaitable[tuple[Accepted, ...]]]
 
 PREFIX: Final = b"/hooks/"
-#: Event types and ids in a log line, and characters of each.
-_LOGGED: Final = 10
+#: Of an exception, in a log line.
 _LOGGED_CHARACTERS: Final = 200
 
 
@@ -52,6 +53,8 @@ class ReceiverSettings:
     public_url: str | None = None
     #: Peers whose `X-Forwarded-For` is believed.
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    #: How many requests a source may send, by name; the others may send what they like.
+    rates: Mapping[str, Rate] = field(default_factory=dict)
     #: How long a sender waits for the store before it is told to come again. The event may be stored all the same.
     store_timeout: timedelta = timedelta(seconds=2)
     #: How long a source may take before it verifies: to fetch a key, or to keep a secret.
@@ -64,10 +67,9 @@ class _Seen:
 
     source: str
     client_ip: str = ""
-    events: tuple[NormalizedEvent, ...] = ()
-    accepted: tuple[Accepted, ...] = ()
     #: What a 405 says is allowed: more than `POST` only to who knows the source's whole path.
     methods: Collection[str] = ("POST",)
+    #: "" if events came of it: the intake logs each.
     outcome: str = ""
     detail: str = ""
 
@@ -105,6 +107,7 @@ class Receiver:
         self._clock = clock
         self._monotonic = monotonic
         self._log = log
+        self._quotas = Quotas(monotonic)
         self.adopt(settings)
         #: How much of bodies is held at this moment.
         self._in_flight = 0
@@ -120,6 +123,7 @@ class Receiver:
         self._body_seconds = settings.limits.body_timeout.total_seconds()
         self._store_seconds = settings.store_timeout.total_seconds()
         self._prepare_seconds = settings.prepare_timeout.total_seconds()
+        self._quotas.adopt(settings.rates)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI request."""
@@ -141,7 +145,7 @@ class Receiver:
         return len(late)
 
     async def _receive(self, scope: Any, receive: Any, send: Any) -> None:
-        """Take one request and answer it; `event.received` is logged once, whatever comes of it."""
+        """Take one request and answer it; what brought no event is logged here, each event by the intake."""
         began = self._monotonic()
         name, _, subpath = _raw_path(scope)[len(PREFIX) :].decode("ascii", "replace").partition("/")
         source = self._sources().get(name)
@@ -154,27 +158,24 @@ class Receiver:
         except Exception:  # noqa: BLE001 - the reason stands below
             # One of the project's three broad handlers: what nobody foresaw in a source or the intake must not become
             # a 500, after which some senders give up for good. After a 503 they come again.
-            self._log.exception("a request could not be taken", source=seen.source, client_ip=seen.client_ip)
+            self._log.exception("request.fault", source=seen.source, client_ip=seen.client_ip)
             seen.outcome = "fault"
             answer = refused(503, "store", "the event could not be taken now; send it again")
-        if self._log.is_enabled_for(logging.INFO):
+        if seen.outcome and self._log.is_enabled_for(logging.INFO):
             self._note(seen, None if answer is None else answer[0]["status"], self._monotonic() - began)
         if answer is not None:
             await send(answer[0])
             await send(answer[1])
 
     def _note(self, seen: _Seen, status: int | None, seconds: float) -> None:
-        detail = seen.detail or next((event.why_unreadable for event in seen.events if event.why_unreadable), "")
         self._log.info(
             "event.received",
             source=seen.source,
-            types=[_printable(event.type) for event in seen.events[:_LOGGED]],
-            ids=[one.event_id for one in seen.accepted[:_LOGGED]],
             outcome=seen.outcome,
             status=status,
             milliseconds=round(seconds * 1000, 2),
             client_ip=seen.client_ip,
-            detail=detail and _printable(detail),
+            detail=seen.detail,
         )
 
     async def _answer(self, source: Source | None, subpath: str, scope: Any, receive: Any, seen: _Seen) -> Response:
@@ -188,7 +189,13 @@ class Receiver:
                 # Word for word what a source that does not exist is answered.
                 told = no_such_source(scope["method"])
                 return refused(told.status, told.reason, told.detail)
-            return refused(rejected.status, rejected.reason, rejected.detail, methods=seen.methods)
+            return refused(
+                rejected.status,
+                rejected.reason,
+                rejected.detail,
+                methods=seen.methods,
+                retry_after=rejected.retry_after,
+            )
 
     async def _take(self, source: Source | None, subpath: str, scope: Any, receive: Any, seen: _Seen) -> Response:
         """Receive a request whole, and serve it. Raises `RequestRejected` and `_GoneError`."""
@@ -230,10 +237,12 @@ class Receiver:
         source.verify(request)
         if request.method not in source.methods:
             raise not_taken(source.methods)
-        seen.events = source.normalize(request)
-        seen.accepted = accepted = await self._store(source, request, seen.events)
+        # After verification, lest somebody without the secret use up what its sender may; before the body is read.
+        self._quotas.take(source.name)
+        events = source.normalize(request)
+        accepted = await self._store(source, request, events)
         duplicates = sum([one.is_duplicate for one in accepted])
-        seen.outcome = "duplicate" if accepted and duplicates == len(accepted) else "accepted"
+        seen.outcome = "" if accepted else "empty"
         return stored(source.answer, accepted, duplicates)
 
     async def _prepare(self, source: Source, request: IncomingRequest) -> Reply | None:
@@ -312,20 +321,20 @@ class Receiver:
         try:
             return intake.result()
         except StoreError as error:
-            self._log.warning("the store refused", source=source.name, cause=_printable(str(error)))
-            raise RequestRejected("store", 503, "the store cannot take it now; send it again") from error
+            if error.kind not in LASTING:
+                # The others were said when they began.
+                self._log.debug("store.refused", source=source.name, why=str(error))
+            detail = "the store cannot take it now; send it again"
+            raise RequestRejected("store", 503, detail, retry_after=store_retry_after(error.kind)) from error
 
     def _intake_ended(self, intake: asyncio.Future[tuple[Accepted, ...]]) -> None:
         _wake(self._intakes.pop(intake))
 
     def _note_late(self, source: str, why: str, intake: asyncio.Future[tuple[Accepted, ...]]) -> None:
-        """Say how an intake ended that nobody waits for any more."""
+        """Say if an intake failed that nobody waits for any more."""
         if intake.cancelled() or intake.exception() is not None:
-            cause = "cancelled" if intake.cancelled() else _printable(repr(intake.exception()))
-            self._log.warning("event.received", source=source, outcome="late failure", cause=cause, left_by=why)
-        else:
-            ids = [one.event_id for one in intake.result()[:_LOGGED]]
-            self._log.info("event.received", source=source, outcome="stored late", ids=ids, left_by=why)
+            cause = "cancelled" if intake.cancelled() else repr(intake.exception())[:_LOGGED_CHARACTERS]
+            self._log.warning("request.failed_late", source=source, why=cause, left_by=why)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -337,9 +346,3 @@ def _raw_path(scope: Any) -> bytes:
     # Not `path`: an encoded slash or dot must not become one before the source's name is cut off.
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return raw
-
-
-def _printable(text: str) -> str:
-    """Return the text, cut, so that it cannot end a log line, color a terminal, or turn reading round."""
-    text = text[:_LOGGED_CHARACTERS]
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import resource
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,7 +20,6 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.utils import LifespanTimeoutError, wrap_app
 from structlog.typing import FilteringBoundLogger
 
-from hookline.daemon.http.bounded_log import BoundedLog
 from hookline.daemon.http.connection import Connection, Deadlines
 from hookline.daemon.http.listening import drop_new_connections, release
 from hookline.daemon.http.protocol import OnRefused, ServerConfig
@@ -32,6 +33,8 @@ _LAST_ROUNDS: Final = 50
 _ACCEPT_REST_SECONDS: Final = 0.2
 #: How long cancelled connections may take to end before they are left behind.
 _CANCEL_SECONDS: Final = 1.0
+#: Who cannot open a file any more can neither store nor deliver.
+_OTHER_DESCRIPTORS: Final = 128
 #: The peer gave up while it waited; the next one may not have.
 _GONE: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 _FULL: Final = refusal(503, "limit", "too many connections", {"retry-after": "1"})
@@ -127,7 +130,7 @@ async def _finish(acceptors: Sequence[_Acceptor], grace: float, log: FilteringBo
     if tasks:
         _, late = await asyncio.wait(tasks, timeout=grace)
         if late:
-            log.warning("connections cut off", count=len(late), seconds=grace)
+            log.warning("connections.cut_off", count=len(late), seconds=grace)
             for acceptor in acceptors:
                 acceptor.cut_off()
             await asyncio.wait(late, timeout=_CANCEL_SECONDS)
@@ -160,7 +163,7 @@ class _Life:
         try:
             await self._lifespan.wait_for_shutdown()
         except LifespanTimeoutError:
-            log.warning("an application did not shut down in time", seconds=self.config.shutdown_timeout)
+            log.warning("application.late", seconds=self.config.shutdown_timeout)
 
     def cancel(self) -> None:
         """End the lifespan's task, if it has not ended."""
@@ -174,9 +177,10 @@ class _Acceptor:
         self.connections: dict[asyncio.Task[None], Connection] = {}
         self._listener = listener
         self._life = life
-        self._log = BoundedLog(log)
+        self._log = log
         self._loop = asyncio.get_running_loop()
         self._rest: asyncio.TimerHandle | None = None
+        self._most = _descriptors_to_spare()
         self._fd = listener.socket.fileno()
         name = listener.socket.getsockname()
         self._server = (name[0], name[1]) if isinstance(name, tuple) else (str(name), None)
@@ -237,14 +241,20 @@ class _Acceptor:
                     continue
                 # Mostly EMFILE: file descriptors have run out.
                 traffic.accept_errors += 1
-                self._log.warning("cannot accept a connection; is LimitNOFILE too low?", cause=error.strerror)
+                self._log.warning(
+                    "connection.not_accepted", why=error.strerror, next_step="raise LimitNOFILE, or limits.connections"
+                )
                 self._pause()
                 return False
             most = self._listener.connections
-            limit = most if isinstance(most, int) else most()
+            limit = min(self._most, most if isinstance(most, int) else most())
             if len(self.connections) >= limit:
                 traffic.refused += 1
-                self._log.warning("too many connections; new ones are closed", limit=limit)
+                self._log.warning(
+                    "connection.refused",
+                    limit=limit,
+                    next_step="raise limits.connections, or LimitNOFILE, if senders need as many",
+                )
                 _turn_away(sock)
                 continue
             self._start(sock, address)
@@ -275,13 +285,19 @@ class _Acceptor:
         self._listener.traffic.open -= 1
         if not task.cancelled() and (fault := task.exception()) is not None:
             self._listener.traffic.faults += 1
-            self._log.warning("a connection ended by a fault", exc_info=fault)
+            self._log.warning("connection.fault", exc_info=fault)
 
     def _pause(self) -> None:
         # The socket stays readable: without a rest the loop would spin, and asyncio's own server logs each turn.
         self._loop.remove_reader(self._fd)
         if self._rest is None:
             self._rest = self._loop.call_later(_ACCEPT_REST_SECONDS, self.resume)
+
+
+def _descriptors_to_spare() -> int:
+    """Return how many connections leave the store, the workers and the other listener theirs."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft // 4, soft - _OTHER_DESCRIPTORS)
 
 
 def _let_go(listener: Listener) -> None:

@@ -16,7 +16,7 @@ from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.routing import Planner, match_or_none
 from hookline.daemon.store.changes import Accept, Accepted, Attempt, Lane, NewEvent, Outcome, Request
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.port import Claimed
+from hookline.daemon.store.stored import Claimed
 from hookline.rules import Event, EventId, Json, Problem, RuleSet
 from hookline.rules.name_filter import HOOKLINE
 from hookline.rules.subject import time_text
@@ -91,6 +91,7 @@ class OwnEvents:
             occasion=claimed.id,
             headers={} if hops is None else {_HOPS: hops},
             tenant=None if event is None else event.tenant,
+            cause=claimed.event_id,
         )
 
     def destination_failing(self, lane: Lane, *, since: datetime, share: int, last: str) -> Accept | None:
@@ -178,6 +179,7 @@ class OwnEvents:
         occasion: str,
         headers: Mapping[str, str] | None = None,
         tenant: str | None = None,
+        cause: EventId | None = None,
     ) -> Accept | None:
         now = self._clock()
         left_out = self._storms.setdefault(type_, _Storm(now)).admit(now)
@@ -202,6 +204,7 @@ class OwnEvents:
             envelope=None,
         )
         self._on_made(type_)
+        self._log.info("own_event.made", event_type=type_, own_event_id=event.id, about=about, event_id=cause)
         return Accept(
             # ASCII: a lone surrogate in a sender's event type must not keep us from telling.
             request=Request(

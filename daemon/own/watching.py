@@ -14,7 +14,8 @@ import anyio
 from hookline.daemon.own.events import OwnEvents
 from hookline.daemon.sources.port import RequestRejected, SourceSettings
 from hookline.daemon.store.changes import Accepted, NewEvent
-from hookline.daemon.store.port import SourceActivity, Store, StoreError
+from hookline.daemon.store.port import Store, StoreError
+from hookline.daemon.store.stored import SourceActivity
 from hookline.rules.units import parse_duration
 
 #: How often is looked for sources that are silent.

@@ -10,6 +10,7 @@ from hookline.daemon.delivery.runner import LiveRunner
 from hookline.daemon.http.receiver import ReceiverSettings
 from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.secrets import Secrets
+from hookline.daemon.sources.build import rates_of
 from hookline.daemon.sources.port import Source
 from hookline.daemon.store.changes import Lane
 from hookline.rules import RuleSet
@@ -43,7 +44,10 @@ class Generation:
         """What of the configuration concerns the receiver."""
         settings = self.settings
         return ReceiverSettings(
-            limits=settings.limits, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
+            limits=settings.limits,
+            public_url=settings.public_url,
+            trusted_proxies=settings.trusted_proxies,
+            rates=rates_of(settings.sources.values(), settings.source_types),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from hookline.daemon.schema.shapes import (
     DURATION,
     FLAG,
+    RATE,
     REFERENCE,
     TEXT,
     Schema,
@@ -71,15 +72,10 @@ def modifiers() -> dict[str, Schema]:
 def bounds() -> dict[str, Schema]:
     """Return what bounds a destination as a whole."""
     concurrency: Schema = {"type": "integer", "minimum": 1, "maximum": 1000}
-    rate: Schema = {
-        "type": "string",
-        "pattern": r"^ *(?!0+ */)[0-9]{1,9} */ *(s|m|h|d) *$",
-        "errorMessage": "not a rate: write a number for each second, minute or hour, as in 50/s or 10/m",
-    }
     hold = mapping({"during": _WINDOWS}, what="hold", required=("during",))
     about: dict[str, tuple[Schema, str]] = {
         "concurrency": (unless_text(REFERENCE, concurrency), "How many run at one time: 8 if left out."),
-        "rate": (unless_text(REFERENCE, rate), "How many begin in a second, a minute, an hour or a day."),
+        "rate": (unless_text(REFERENCE, RATE), "How many begin in a second, a minute, an hour or a day."),
         "hold": (hold, "Maintenance: nothing is sent during these, and everything is kept."),
         "breaker": (_breaker(), "When it counts as down: {share: 50%, of: 10, within: 1m, pause: 30s} if left out."),
         "failure_budget": (_DURATION, "It is held when it only failed for as long: 5d if left out."),

@@ -20,6 +20,11 @@ _MOST_LISTED: Final = 40
 _DURATION_MESSAGE: Final = "not a duration: write it as in 250ms, 10s, 5m, 2h30m or 7d"
 _DURATION: Final = r"^([0-9]{1,15}(\.[0-9]{1,9})?(ms|[dhms]))+$"
 DURATION: Final[Schema] = {"type": "string", "pattern": _DURATION, "errorMessage": _DURATION_MESSAGE}
+RATE: Final[Schema] = {
+    "type": "string",
+    "pattern": r"^ *(?!0+ */)[0-9]{1,9} */ *(s|m|h|d) *$",
+    "errorMessage": "not a rate: write a number for each second, minute or hour, as in 50/s or 10/m",
+}
 TEXT: Final[Schema] = {"type": "string"}
 #: Text, or what YAML reads as something else and we take as it is written.
 WRITTEN: Final[Schema] = {

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from hookline.daemon.schema.declaration import DURATION_OR_REFERENCE, schema_at
-from hookline.daemon.schema.shapes import REFERENCE, TEXT, Schema, described, mapping, named, one_or_many, unless_text
+from hookline.daemon.schema.shapes import (
+    RATE,
+    REFERENCE,
+    TEXT,
+    Schema,
+    described,
+    mapping,
+    named,
+    one_or_many,
+    unless_text,
+)
 from hookline.daemon.sources.source_type import OptionSlot, SourceType
 from hookline.daemon.sources.types import SourceTypes
 
@@ -14,6 +24,7 @@ _OF_EVERY: Final = {
     "public_url": described(TEXT, "How the sender calls it, if that is not the configuration's public_url."),
     "dedupe_window": described(DURATION_OR_REFERENCE, "How long a key is remembered."),
     "expect_every": described(DURATION_OR_REFERENCE, "How often something should come."),
+    "rate": described(unless_text(REFERENCE, RATE), "How many requests it may send; what is above is answered 429."),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import timedelta
 from functools import partial
@@ -16,8 +16,9 @@ from hookline.daemon.sources.public_url import parse_public_url
 from hookline.daemon.sources.source_type import COMMON_OPTIONS, SourceType
 from hookline.daemon.sources.types import BUILT_IN, SourceCodeError, SourceTypes, guarded
 from hookline.daemon.sources.verification import VERIFY_KEYS
+from hookline.rules import Rate
 from hookline.rules.suggestion import suggest
-from hookline.rules.units import format_duration
+from hookline.rules.units import format_duration, parse_rate
 
 #: It is all that guards a source without a signature, and it stands in the sender's settings.
 MIN_PATH_TOKEN_LENGTH = 16
@@ -50,6 +51,15 @@ def check_options(
     problems: list[OptionProblem] = []
     _read(settings, types, has_public_url=has_public_url, problems=problems, learned=None)
     return problems
+
+
+def rates_of(sources: Iterable[SourceSettings], types: SourceTypes) -> dict[str, Rate]:
+    """Return how much sources may send, by name, of those that say so; what `rate` means to a package is its own."""
+    return {
+        source.name: parse_rate(str(source.options["rate"]))
+        for source in sources
+        if "rate" in source.options and types.get(source.type).code is None
+    }
 
 
 def build_source(  # noqa: PLR0913 - what a source is made of, each once
@@ -154,6 +164,7 @@ def _read(
     path_token = _path_token(options, path_tokens)
     window = options.duration("dedupe_window")
     expect_every = options.duration("expect_every")
+    options.rate("rate")
     public_url = _public_url(options)
     filled = kind.filled_in(options)
     inside = {key: keys for key, keys in _INSIDE.items() if key in kind.options}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from hookline.daemon.sources.port import OptionProblem
 from hookline.rules import Json
 from hookline.rules.suggestion import did_you_mean, suggest
-from hookline.rules.units import parse_duration
+from hookline.rules.units import parse_duration, parse_rate
 
 Path = tuple[str | int, ...]
+
+_NOTHING = re.compile(r"\s*0+\s*/")
 
 #: Shorter ones can be guessed.
 MIN_SECRET_LENGTH = 8
@@ -145,6 +148,21 @@ class Options:
         except ValueError as error:
             self.problem(key, str(error))
             return None
+
+    def rate(self, key: str) -> None:
+        """Check a rate such as `50/s`, if it is there."""
+        value = self.get(key)
+        if key not in self._values:
+            return
+        if not isinstance(value, str):
+            self.problem(key, f"expected a rate, saw {kind_of(value)}", "write how many in what time, as in 50/s")
+        elif _NOTHING.match(value):
+            self.problem(key, f'"{value[:40]}" lets nothing through', "take the source away if it is to take nothing")
+        else:
+            try:
+                parse_rate(value)
+            except ValueError as error:
+                self.problem(key, str(error))
 
     def below(self, key: str, *, hint: str) -> Options | None:
         """Read a mapping; None if it is not there or wrong."""

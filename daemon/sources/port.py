@@ -28,12 +28,16 @@ Reason = Literal[
 class RequestRejected(Exception):  # noqa: N818 - the word of the contract; it is an answer, not a fault
     """A request that is refused: the only thing that verify and normalize raise, whatever the bytes."""
 
-    def __init__(self, reason: Reason, status: int, detail: str) -> None:
-        """Say why (for metrics), the status to answer, and a sentence for the sender's operator without secrets."""
+    def __init__(self, reason: Reason, status: int, detail: str, *, retry_after: int | None = None) -> None:
+        """Say why (for metrics), the status to answer, and a sentence for the sender's operator without secrets.
+
+        `retry_after`: of a 429 or 503, in how many seconds to come again; None if nobody can say.
+        """
         super().__init__(detail)
         self.reason: Reason = reason
         self.status = status
         self.detail = detail
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

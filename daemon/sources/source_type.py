@@ -14,7 +14,7 @@ from hookline.rules import Json
 from hookline.rules.suggestion import suggest
 
 #: Options of every source; a source type has none of these names.
-COMMON_OPTIONS: Final = ("type", "path_token", "public_url", "dedupe_window", "expect_every")
+COMMON_OPTIONS: Final = ("type", "path_token", "public_url", "dedupe_window", "expect_every", "rate")
 
 _VERIFY: Final = "verify"
 _FAILS_CLOSED: Final = "a source fails closed: {}; or write `verify: none` to accept anything"

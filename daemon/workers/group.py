@@ -74,6 +74,8 @@ class WorkerGroup:
         self._backoff = 0.0
         self._starting: asyncio.TimerHandle | None = None
         self._is_retired = False
+        #: By the loop's clock: when a worker that serves was seen last.
+        self._served_at = self._loop.time()
         self._sweeping = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def begin(self, worker: Worker | None) -> None:
@@ -177,6 +179,14 @@ class WorkerGroup:
             worker.kill()
             worker.process.wait()
             worker.reap()
+
+    @property
+    def without_worker(self) -> timedelta:
+        """How long there has been none that serves, to the second."""
+        now = self._loop.time()
+        if self._least_loaded() is not None:
+            self._served_at = now
+        return timedelta(seconds=now - self._served_at)
 
     @property
     def has_ended(self) -> bool:
@@ -294,6 +304,8 @@ class WorkerGroup:
         """Replace workers that have grown too large, and end those that say nothing any more."""
         self._sweeping = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         now = self._loop.time()
+        if self._least_loaded() is not None:
+            self._served_at = now
         for worker in self._all():
             if not worker.is_ready and now > worker.idle_since + _START_SECONDS:
                 self._log.warning("worker.killed", worker=worker.pid, why="it did not come up")

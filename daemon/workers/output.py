@@ -19,7 +19,7 @@ class LineBudget:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin with a whole second's."""
-        self._loop = loop
+        self._time = loop.time
         self._second = 0
         self._left = _LINES_A_SECOND
         #: Lines that were left out since the last one that was not.
@@ -27,7 +27,7 @@ class LineBudget:
 
     def take(self) -> bool:
         """Whether another line may be written."""
-        second = int(self._loop.time())
+        second = int(self._time())
         if second != self._second:
             self._second, self._left = second, _LINES_A_SECOND
         if self._left == 0:
@@ -35,6 +35,11 @@ class LineBudget:
             return False
         self._left -= 1
         return True
+
+    def told(self) -> int:
+        """Return how many lines were left out since this was asked last."""
+        dropped, self.dropped = self.dropped, 0
+        return dropped
 
 
 class Output:
@@ -83,8 +88,12 @@ class Output:
         self._say(self._rest)
 
     def _say(self, line: bytes) -> None:
-        # Masked before it is cut: half a secret is not found.
-        text = self._mask(line.decode("utf-8", "replace")).strip()[:_LONGEST_LINE]
+        text = line.decode("utf-8", "replace").strip()
         if text and self._budget.take():
-            dropped, self._budget.dropped = self._budget.dropped, 0
-            self._log.info("worker.output", line=text, **({"dropped_before": dropped} if dropped else {}))
+            self.say(text, dropped=self._budget.told())
+
+    def say(self, text: str, *, dropped: int, **about: str) -> None:
+        """Log a line, `dropped` of which were left out before; `about` says whose it is, where that is known."""
+        # Masked before it is cut: half a secret is not found.
+        line = self._mask(text)[:_LONGEST_LINE]
+        self._log.info("worker.output", line=line, **about, **({"dropped_before": dropped} if dropped else {}))

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -18,6 +18,8 @@ from hookline.daemon.actions.registry import Actions
 from hookline.daemon.delivery.runner import Result
 from hookline.daemon.outbound.connections import Outbound
 from hookline.daemon.workers.messages import plain, read_work, result_values
+from hookline.daemon.workers.output import LineBudget
+from hookline.daemon.workers.printed import printing, stand_in_front
 from hookline.daemon.workers.watchdog import Watchdog
 from hookline.daemon.workers.wire import Head, Wire
 from hookline.plugins import Delivery
@@ -50,8 +52,8 @@ class Serving:
         self._wire = Wire(connection, loop, on_frame=self._on_frame, on_end=lambda: os._exit(0))
         self._listeners: tuple[tuple[str, int], ...] = ()
         self._outbound = Outbound(listeners=lambda: self._listeners)
-        log = WireLog(self._wire, loop, thread=threading.get_ident())
-        self._executor = Executor(actions.by_name.get, outbound=self._outbound, log=log)
+        self._log = WireLog(self._wire, loop, thread=threading.get_ident())
+        self._executor = Executor(actions.by_name.get, outbound=self._outbound, log=self._log)
         self._kits: dict[str, Kit] = {}
         self._running: dict[int, Running] = {}
         self.ended = asyncio.Event()
@@ -100,7 +102,8 @@ class Serving:
 
     async def _run(self, running: Running, kit: Kit, delivery: Delivery) -> None:
         try:
-            result = await self._executor.run(kit, delivery, running.limit)
+            with printing(self._log.bind(delivery_id=delivery.id).printed):
+                result = await self._executor.run(kit, delivery, running.limit)
             if not running.is_answered:
                 running.is_answered = True
                 self._wire.send(["result", running.number, result_values(result)])
@@ -146,16 +149,26 @@ class Serving:
 class WireLog:
     """The log of the daemon, from afar. Any thread may write to it."""
 
-    def __init__(self, wire: Wire, loop: asyncio.AbstractEventLoop, *, thread: int, delivery_id: str = "") -> None:
-        """Write of one delivery, if it is named; `thread` is the loop's own."""
+    def __init__(
+        self,
+        wire: Wire,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        thread: int,
+        delivery_id: str = "",
+        budgets: Mapping[str, LineBudget] | None = None,
+    ) -> None:
+        """Write of one delivery, if it is named; `thread` is the loop's own, `budgets` are those of the process."""
         self._wire = wire
         self._loop = loop
         self._thread = thread
         self._delivery_id = delivery_id
+        # Here and not in the daemon: a plug-in in a loop must not keep it busy with what it would throw away.
+        self._budgets = budgets or {kind: LineBudget(loop) for kind in ("debug", "info", "warning", "printed")}
 
     def bind(self, *, delivery_id: str, **_: Any) -> WireLog:
         """Return a log about a delivery; the daemon knows the rest."""
-        return WireLog(self._wire, self._loop, thread=self._thread, delivery_id=delivery_id)
+        return WireLog(self._wire, self._loop, thread=self._thread, delivery_id=delivery_id, budgets=self._budgets)
 
     def debug(self, event: str, **fields: Any) -> None:
         """Write for whoever hunts a fault."""
@@ -169,8 +182,18 @@ class WireLog:
         """Write for whoever must act."""
         self._write("warning", event, fields)
 
+    def printed(self, line: str) -> None:
+        """Write what was printed."""
+        budget = self._budgets["printed"]
+        if budget.take():
+            self._send(["printed", self._delivery_id, line, budget.told()])
+
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        head = ["log", self._delivery_id, level, str(event), plain(fields)]
+        budget = self._budgets[level]
+        if budget.take():
+            self._send(["log", self._delivery_id, level, str(event), plain(fields), budget.told()])
+
+    def _send(self, head: Head) -> None:
         if threading.get_ident() == self._thread:
             # At once, so that a line comes before the result.
             self._wire.send(head)
@@ -192,6 +215,7 @@ def serve(connection: socket.socket, actions: Actions) -> None:
 
 async def _serve(connection: socket.socket, actions: Actions) -> None:
     serving = Serving(connection, actions, asyncio.get_running_loop())
+    stand_in_front()
     await serving.ended.wait()
     await serving.close()
     os._exit(0)

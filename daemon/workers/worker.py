@@ -17,7 +17,7 @@ from hookline.daemon.actions.kits import MAX_KITS, Kit
 from hookline.daemon.delivery.runner import ActionFacts, Result, Work
 from hookline.daemon.workers.confinement import scrubbed
 from hookline.daemon.workers.messages import read_result, work_frame
-from hookline.daemon.workers.output import LineBudget, Output
+from hookline.daemon.workers.output import Output
 from hookline.daemon.workers.wire import Head, Wire, WireError
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -74,7 +74,6 @@ class Worker:
     _descriptor: int = field(init=False)
     _kits: dict[str, None] = field(default_factory=dict)
     _listeners: tuple[tuple[str, int], ...] = ()
-    _lines: LineBudget = field(init=False)
 
     @property
     def pid(self) -> int:
@@ -143,7 +142,6 @@ class Worker:
         log = self.surroundings.log.bind(worker=self.pid)
         self._wire = Wire(connection, self.loop, on_frame=self._take, on_end=self.kill)
         self._output = Output(pipe, self.loop, log=log, mask=self.surroundings.mask)
-        self._lines = LineBudget(self.loop)
         # Its end is seen by its process: a copy that a plug-in has forked keeps the socket open.
         self._descriptor = os.pidfd_open(self.pid)
         self.loop.add_reader(self._descriptor, self.reap)
@@ -176,8 +174,10 @@ class Worker:
                         self.on_frame(self, head)
                 case ["blocked", int(number), list(values)]:
                     self.blocked = number, read_result(values)
-                case ["log", str(delivery_id), str(level), str(event), dict(fields)]:
-                    self._log(delivery_id, level, event, fields)
+                case ["log", str(delivery_id), str(level), str(event), dict(fields), int(dropped)]:
+                    self._log(delivery_id, level, event, {**fields, **({"dropped_before": dropped} if dropped else {})})
+                case ["printed", str(delivery_id), str(line), int(dropped)]:
+                    self._output.say(line, dropped=dropped, **self._about(delivery_id))
                 case _:
                     self.on_frame(self, head)
         except WireError as error:
@@ -185,13 +185,20 @@ class Worker:
             self.kill()
 
     def _log(self, delivery_id: str, level: str, event: str, fields: dict[str, Any]) -> None:
-        about = next((one.work.delivery for one in self.flights.values() if one.work.delivery.id == delivery_id), None)
-        if about is None or level not in _LEVELS or not self._lines.take():
+        ours = self._about(delivery_id)
+        if not ours or level not in _LEVELS:
             return
-        ours = {"delivery_id": about.id, "event_id": about.event.id, "destination": about.destination}
         # A plug-in's fields must not stand in for what the log itself adds.
         theirs = {f"{name}_" if name in _TAKEN else name: value for name, value in fields.items()}
         getattr(self.surroundings.log, level)(event, **{**theirs, **ours})
+
+    def _about(self, delivery_id: str) -> dict[str, str]:
+        """Return what a line about a delivery names; nothing if that does not run here any more."""
+        for flight in self.flights.values():
+            about = flight.work.delivery
+            if about.id == delivery_id:
+                return {"event_id": about.event.id, "delivery_id": about.id, "destination": about.destination}
+        return {}
 
 
 def start_worker(

@@ -89,6 +89,11 @@ class WorkerRunner:
         """What there is, by the last `inspect`."""
         return self._catalog
 
+    @property
+    def without_worker(self) -> timedelta:
+        """How long there has been no worker that serves."""
+        return timedelta(0) if self._group is None else self._group.without_worker
+
     async def inspect(self) -> Inspection:
         """Have a fresh worker load the plug-ins that are there now, and say what there is."""
         if self._inspector is not None:

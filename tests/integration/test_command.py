@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,21 @@ async def test_the_environment_is_ours_alone(program: Any, make_delivery: Any, m
         "HOOKLINE_ATTEMPT": "3",
         "TEAM": "INV-1",
     }
+
+
+async def test_the_trace_goes_on_in_the_environment(program: Any, make_delivery: Any) -> None:
+    script = (
+        "import json, os; print(json.dumps({name: os.environ.get(name) for name in ('TRACEPARENT', 'TRACESTATE')}))"
+    )
+    headers = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": "a=1"}
+    said = json.loads((await program(script, delivery=make_delivery(event={"headers": headers}))).note)
+    assert re.fullmatch(rf"00-{'ab' * 16}-(?!{'cd' * 8})[0-9a-f]{{16}}-01", said["TRACEPARENT"])
+    assert said["TRACESTATE"] == "a=1"
+    mine = await program(script, delivery=make_delivery(event={"headers": headers}), env={"TRACEPARENT": "mine"})
+    assert json.loads(mine.note)["TRACEPARENT"] == "mine"
+    delivery = make_delivery(event={"headers": headers})
+    digest = await program(script, delivery=replace(delivery, events=(delivery.event,)))
+    assert json.loads(digest.note) == {"TRACEPARENT": None, "TRACESTATE": None}
 
 
 async def test_what_the_event_says_is_one_argument_and_no_shell_reads_it(program: Any, make_delivery: Any) -> None:

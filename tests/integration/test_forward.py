@@ -99,19 +99,52 @@ async def test_chosen_headers_and_authorization_go_along(make_bench: Any, peer: 
         "headers": {"X-Order": "{{ payload.number }}", "X-Total": "{{ payload.total }}", "Content-Type": "text/x"},
         "pass_headers": ["X-Request-Id"],
     }
-    delivery = make_delivery(event={"headers": {"x-request-id": "r1", "cookie": "c", "traceparent": "00-a-b-01"}})
+    delivery = make_delivery(event={"headers": {"x-request-id": "r1", "cookie": "c"}})
     await bench.run(delivery, bench.step(options, action="forward"))
     got = peer.requests[0]
-    names = ["authorization", "x-order", "x-total", "content-type", "x-request-id", "traceparent", "cookie"]
+    names = ["authorization", "x-order", "x-total", "content-type", "x-request-id", "cookie"]
     assert [got.header(name) for name in names] == [
         "Bearer t0ken-value",
         "INV-1",
         "5000",
         "text/x",
         "r1",
-        "00-a-b-01",
         None,
     ]
+
+
+TRACE = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": "vendor=1,other=2"}
+
+
+async def test_the_trace_goes_on_as_a_child_of_its_own_each_time(bench: Any, peer: Any, make_delivery: Any) -> None:
+    step = bench.step({"url": peer.url}, action="forward")
+    for _ in range(2):
+        await bench.run(make_delivery(event={"headers": TRACE}), step)
+    said = [got.header("traceparent").split("-") for got in peer.requests]
+    assert [(version, trace, flags) for version, trace, _, flags in said] == [("00", "ab" * 16, "01")] * 2
+    assert len({"cd" * 8, said[0][2], said[1][2]}) == 3
+    assert [got.header("tracestate") for got in peer.requests] == [TRACE["tracestate"]] * 2
+
+
+async def test_a_trace_that_means_nothing_goes_nowhere(bench: Any, peer: Any, make_delivery: Any) -> None:
+    headers = {"traceparent": "00-a-b-01", "tracestate": "a=1"}
+    await bench.run(make_delivery(event={"headers": headers}), bench.step({"url": peer.url}, action="forward"))
+    got = peer.requests[0]
+    assert (got.header("traceparent"), got.header("tracestate")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"headers": {"Traceparent": "mine"}}, "mine"),
+        ({"pass_headers": ["TraceParent"]}, TRACE["traceparent"]),
+    ],
+)
+async def test_a_rule_may_say_its_own_trace(
+    bench: Any, peer: Any, make_delivery: Any, options: dict[str, Any], said: str
+) -> None:
+    await bench.run(make_delivery(event={"headers": TRACE}), bench.step({"url": peer.url, **options}, action="forward"))
+    assert [value for name, value in peer.requests[0].headers if name.lower() == "traceparent"] == [said]
 
 
 async def test_event_data_cannot_add_a_header(bench: Any, peer: Any, make_delivery: Any) -> None:
@@ -230,14 +263,14 @@ async def test_a_digest_sends_all_payloads(
 ) -> None:
     from dataclasses import replace
 
-    event = make_delivery({"n": 1, "card": "x"}, event={"headers": {"traceparent": "00-a-b-01", "x-a": "1"}}).event
+    event = make_delivery({"n": 1, "card": "x"}, event={"headers": {**TRACE, "x-a": "1"}}).event
     delivery = make_delivery(events=(event, replace(event, payload={"n": 2, "card": "y"})))
     step = bench.step({"url": peer.url, "pass_headers": ["X-A"], **options}, action="forward")
     await bench.run(replace(delivery, event=event), step)
     got = peer.requests[0]
     assert (got.body, got.header("content-type")) == (body, "application/json" if body else None)
     # They belong to one of its events, and it is many.
-    assert (got.header("traceparent"), got.header("x-a")) == (None, None)
+    assert [got.header(name) for name in ("traceparent", "tracestate", "x-a")] == [None] * 3
 
 
 HOP_BY_HOP = {

@@ -300,7 +300,7 @@ async def test_nothing_open_keeps_it_from_ending(what: str) -> None:
         writer.close()
     assert site.took is not None
     assert site.took < 2
-    assert ("connections cut off", 1) in [(line["event"], line.get("count")) for line in lines]
+    assert ("connections.cut_off", 1) in [(line["event"], line.get("count")) for line in lines]
 
 
 async def endless(scope: Any, receive: Any, send: Any) -> None:
@@ -378,7 +378,7 @@ async def test_connections_over_the_limit_are_turned_away_and_counted() -> None:
                 assert answer.startswith(b"HTTP/1.1 503 ")
                 assert b"retry-after: 1" in answer
                 writer.close()
-        assert [line["event"] for line in lines] == ["too many connections; new ones are closed"]
+        assert {line["event"] for line in lines} == {"connection.refused"}
         assert (site.listener.traffic.refused, site.listener.traffic.open) == (20, 2)
         for reader, writer in kept:
             writer.write(_GET)
@@ -404,7 +404,7 @@ def _few_descriptors(spare: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_running_out_of_file_descriptors_is_logged_seldom_and_passes() -> None:
+async def test_running_out_of_file_descriptors_is_logged_and_passes() -> None:
     async with running(hello) as site:
         clients = []
         with capture_logs() as lines:
@@ -415,7 +415,7 @@ async def test_running_out_of_file_descriptors_is_logged_seldom_and_passes() -> 
                     client.connect_ex(("127.0.0.1", site.port))
                     clients.append(client)
                 await until(lambda: site.listener.traffic.accept_errors >= 3)
-            assert [line["event"] for line in lines] == ["cannot accept a connection; is LimitNOFILE too low?"]
+            assert {line["event"] for line in lines} == {"connection.not_accepted"}
             await until(lambda: site.listener.traffic.accepted >= 6)
         for client in clients:
             client.close()

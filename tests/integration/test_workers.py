@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -216,6 +217,17 @@ async def test_a_worker_that_grows_is_replaced_before_it_harms(make_yard: Any) -
         if result.outcome is Outcome.DELIVERED:
             pids.add(result.note)
         await asyncio.sleep(0.1)
+
+
+async def test_it_is_known_how_long_there_has_been_no_worker(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert yard.runner.without_worker == timedelta(0)
+    pid = await yard.pid()
+    with monkeypatch.context() as broken:
+        # Whatever is started in its place is none.
+        broken.setattr(sys, "executable", "/bin/false")
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: yard.runner.without_worker > timedelta(seconds=1.5))
+    await until(lambda: yard.runner.without_worker == timedelta(0))
 
 
 async def test_a_plugin_that_kills_again_and_again_is_set_aside_until_it_changes(yard: Yard) -> None:

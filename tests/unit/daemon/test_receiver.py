@@ -21,7 +21,8 @@ from hookline.daemon.http.receiver import Receiver, ReceiverSettings
 from hookline.daemon.sources.port import Answer, IncomingRequest, NormalizedEvent, Reply, RequestRejected
 from hookline.daemon.store.changes import Accepted
 from hookline.daemon.store.port import StoreError
-from hookline.rules import EventId
+from hookline.rules import EventId, Rate
+from hookline.rules.units import parse_rate
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +92,9 @@ class Stage:
     raises: Exception | None = None
     passed_on: int = 0
     log: Any = field(default_factory=structlog.get_logger)
+    rates: dict[str, Rate] = field(default_factory=dict)
+    #: What the monotonic clock says.
+    seconds: float = 0.0
     store_timeout: timedelta = timedelta(seconds=2)
     prepare_timeout: timedelta = timedelta(seconds=10)
 
@@ -104,11 +108,12 @@ class Stage:
                 limits=self.limits,
                 public_url=self.public_url,
                 trusted_proxies=(ip_network("127.0.0.0/8"),),
+                rates=self.rates,
                 store_timeout=self.store_timeout,
                 prepare_timeout=self.prepare_timeout,
             ),
             clock=lambda: _NOW,
-            monotonic=lambda: 0.0,
+            monotonic=lambda: self.seconds,
             log=self.log,
         )
 
@@ -246,8 +251,8 @@ async def test_a_handshake_is_answered_as_it_says_and_is_no_event() -> None:
     assert (status, body) == (200, b"3eZ")
     assert headers == {"content-type": "text/plain; charset=utf-8", "x-a": "b", "content-length": "3"}
     assert (stage.taken, stage.rejected) == ([], [])
-    assert [(line["outcome"], line["detail"], line["status"], line["ids"]) for line in lines] == [
-        ("handshake", "POST, answered 200", 200, [])
+    assert [(line["outcome"], line["detail"], line["status"]) for line in lines] == [
+        ("handshake", "POST, answered 200", 200)
     ]
 
 
@@ -446,7 +451,7 @@ async def test_a_store_that_takes_too_long_is_not_waited_for_and_finishes_all_th
         assert stage.gate is not None
         stage.gate.set()
         assert await receiver.settle(timedelta(seconds=5)) == 0
-    assert [line["outcome"] for line in lines] == ["store", "stored late"]
+    assert [line["outcome"] for line in lines] == ["store"]
 
 
 async def test_an_intake_outlives_the_request_that_is_cancelled() -> None:
@@ -461,7 +466,7 @@ async def test_an_intake_outlives_the_request_that_is_cancelled() -> None:
         assert stage.gate is not None
         stage.gate.set()
         assert await receiver.settle(timedelta(seconds=5)) == 0
-    assert [(line["outcome"], line["left_by"]) for line in lines] == [("late failure", "cancelled")]
+    assert [(line["event"], line["left_by"]) for line in lines] == [("request.failed_late", "cancelled")]
 
 
 async def test_an_intake_that_is_a_future_is_not_cancelled_with_the_request() -> None:
@@ -479,16 +484,14 @@ async def test_an_intake_that_is_a_future_is_not_cancelled_with_the_request() ->
     with capture_logs() as lines:
         answers.set_result(stage.accepted)
         assert await receiver.settle(timedelta(seconds=5)) == 0
-    assert [(line["outcome"], line["ids"]) for line in lines] == [("stored late", ["evt_1"])]
+    assert lines == []
 
 
 async def test_what_is_not_logged_is_not_even_put_together() -> None:
     out = CapturingLogger()
     warnings_only = structlog.make_filtering_bound_logger(logging.WARNING)
-    without_a_type: Any = object()
     log = structlog.wrap_logger(out, processors=[], wrapper_class=warnings_only)
-    stage = Stage(source=Shop(events=(without_a_type,)), log=log)
-    assert (await _ask(stage.receiver(), _scope()))[0] == 200
+    assert (await _ask(Stage(log=log).receiver(), _scope(x_signature="bad")))[0] == 401
     assert out.calls == []
 
 
@@ -505,48 +508,64 @@ async def test_what_nobody_foresaw_is_a_503_and_logged(where: str) -> None:
     with capture_logs() as lines:
         status, headers, body = await _ask(stage.receiver(), scope)
     assert (status, body["error"], headers["retry-after"]) == (503, "store", "5")
-    assert [line["event"] for line in lines] == ["a request could not be taken", "event.received"]
+    assert [line["event"] for line in lines] == ["request.fault", "event.received"]
     assert lines[0]["exc_info"]
 
 
-async def test_one_line_says_what_came_and_what_became_of_it() -> None:
+async def test_what_brought_events_is_left_to_the_intake_to_log() -> None:
     with capture_logs() as lines:
         await _ask(Stage().receiver(), _scope())
+    assert lines == []
+
+
+async def test_a_request_without_events_is_logged_here() -> None:
+    stage = Stage(source=Shop(events=()), accepted=())
+    with capture_logs() as lines:
+        await _ask(stage.receiver(), _scope())
+    assert [line["outcome"] for line in lines] == ["empty"]
+
+
+async def test_one_line_says_what_was_refused_and_why() -> None:
+    with capture_logs() as lines:
+        await _ask(Stage().receiver(), _scope(x_signature="bad"))
     assert lines == [
         {
             "event": "event.received",
             "log_level": "info",
             "source": "shop",
-            "types": ["made"],
-            "ids": ["evt_1"],
-            "outcome": "accepted",
-            "status": 200,
+            "outcome": "signature",
+            "status": 401,
             "milliseconds": 0.0,
             "client_ip": "203.0.113.5",
-            "detail": "",
+            "detail": "the signature is wrong",
         }
     ]
 
 
-async def test_a_duplicate_is_called_so() -> None:
-    stage = Stage(accepted=(Accepted(event_id=EventId("evt_1"), is_duplicate=True),))
-    with capture_logs() as lines:
-        await _ask(stage.receiver(), _scope())
-    assert [line["outcome"] for line in lines] == ["duplicate"]
+async def test_a_source_may_send_so_much_and_a_forger_takes_nothing_of_it() -> None:
+    stage = Stage(rates={"shop": parse_rate("2/s")})
+    receiver = stage.receiver()
+    for _ in range(5):
+        assert (await _ask(receiver, _scope(x_signature="bad")))[0] == 401
+    assert [(await _ask(receiver, _scope()))[0] for _ in range(2)] == [200, 200]
+    status, headers, body = await _ask(receiver, _scope())
+    assert (status, headers["retry-after"], body["error"]) == (429, "1", "quota")
+    assert stage.rejected[-1] == ("shop", "quota", 429, "203.0.113.5")
+    assert len(stage.taken) == 2
+    stage.seconds = 0.5
+    assert (await _ask(receiver, _scope()))[0] == 200
+    # A reload does not give it anew, and one without it takes it away.
+    receiver.adopt(ReceiverSettings(limits=stage.limits, rates={"shop": parse_rate("2/s")}))
+    assert (await _ask(receiver, _scope()))[0] == 429
+    receiver.adopt(ReceiverSettings(limits=stage.limits))
+    assert (await _ask(receiver, _scope()))[0] == 200
 
 
-async def test_no_log_line_can_be_forged() -> None:
-    evil = "a\r\nevent=forged \x1b[31m\u202e" + "x" * 1000
-    events = tuple(NormalizedEvent(**{**_fields(_EVENT), "type": evil}) for _ in range(50))
-    out = CapturingLogger()
-    log = structlog.wrap_logger(out, processors=[structlog.processors.LogfmtRenderer()])
-    stage = Stage(source=Shop(events=events), log=log)
-    await _ask(stage.receiver(), _scope())
-    await _ask(stage.receiver(), _scope(b"/hooks/evil\r\n\x1b[31m"))
-    assert len(out.calls) == 2
-    for call in out.calls:
-        assert call.args[0].isprintable()
-        assert len(call.args[0]) < 4000
+async def test_a_low_rate_says_how_long_to_wait() -> None:
+    receiver = Stage(rates={"shop": parse_rate("2/m")}).receiver()
+    assert (await _ask(receiver, _scope()))[0] == 200
+    status, headers, _ = await _ask(receiver, _scope())
+    assert (status, headers["retry-after"]) == (429, "30")
 
 
 def _fields(event: NormalizedEvent) -> dict[str, Any]:

@@ -412,6 +412,7 @@ def test_every_option_and_field_is_in_the_docs() -> None:
         "path_token",
         "dedupe_window",
         "expect_every",
+        "rate",
         "scheme",
         "algorithm",
         "header",
