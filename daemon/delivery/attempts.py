@@ -19,7 +19,8 @@ from hookline.daemon.delivery.runner import Result, Runner
 from hookline.daemon.lanes.lanes import Lanes
 from hookline.daemon.lanes.policy import Pace
 from hookline.daemon.store.changes import DeliveryId, Lane, Outcome, Record, SetHealth, SetLane, State, Token
-from hookline.daemon.store.port import Claimed, StoreError
+from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Log
 
 _NOTHING = timedelta(0)
@@ -223,7 +224,7 @@ class Attempts:
             result = Result(outcome=Outcome.PERMANENT, duration=_NOTHING, note=str(error))
         except StoreError as error:
             due_in = _READ_AGAIN_IN
-            means.log.warning("dispatcher.store_error", error=str(error), delivery_id=claimed.id)
+            means.log.warning("dispatcher.store_error", why=str(error), delivery_id=claimed.id)
         except asyncio.CancelledError:
             # Ours ends here; every other passes.
             if ours.task is None or not (ours.is_cut_off or ours.is_given_up) or ours.task.uncancel() > 0:
@@ -298,7 +299,8 @@ class Attempts:
         self._returning -= 1
         if was_made:
             self._lanes.waits(lane, self._means.clock() + record.due_in)
-            self._on_room()
+        # Its place is free, whatever was answered.
+        self._on_room()
         self._note_settled()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

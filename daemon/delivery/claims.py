@@ -12,7 +12,8 @@ import anyio
 
 from hookline.daemon.lanes.lanes import Lanes
 from hookline.daemon.lanes.policy import Pace
-from hookline.daemon.store.port import Claimed, Store, StoreError
+from hookline.daemon.store.port import Store, StoreError
+from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Log
 
 _LONGEST_PAUSE_S = 5.0
@@ -28,16 +29,21 @@ class Claims:
         lanes: Lanes,
         launch: Callable[[Claimed], None],
         may_claim: Callable[[], bool],
+        in_trouble: Callable[[], bool],
         on_change: Callable[[], None],
         clock: Callable[[], datetime],
         log: Log,
         pace: Pace,
     ) -> None:
-        """`launch` is given each claim; `on_change` is called when a claim or a look ended."""
+        """`launch` is given each claim; `on_change` is called when a claim or a look ended.
+
+        `in_trouble` says whether what is the matter with the store was said already.
+        """
         self._store = store
         self._lanes = lanes
         self._launch = launch
         self._may_claim = may_claim
+        self._in_trouble = in_trouble
         self._on_change = on_change
         self._clock = clock
         self._log = log
@@ -87,8 +93,8 @@ class Claims:
         """Note that the store is in trouble."""
         self._refusals += 1
         # Once for a stretch of trouble: a full disk must not be filled by the log.
-        if self._refusals == 1:
-            self._log.warning("dispatcher.store_error", error=str(error), next_step="claims again by itself")
+        if self._refusals == 1 and not self._in_trouble():
+            self._log.warning("dispatcher.store_error", why=str(error), next_step="claims again by itself")
 
     async def _claim_all(self) -> float:
         """Start all that there is room for; return in how many seconds something more is due."""

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 
 from hookline.daemon.delivery.materials import Material, work_of
 from hookline.daemon.delivery.notices import Notices
-from hookline.daemon.delivery.results import attempt_of, has_answered, log_attempt, record_of
+from hookline.daemon.delivery.results import attempt_of, has_answered, log_attempt, log_postponed, record_of
 from hookline.daemon.delivery.retry import MISSING, Decision, Standing, decide, spoken
 from hookline.daemon.delivery.runner import Result, Work
 from hookline.daemon.lanes.health import SHARES, LaneHealth
 from hookline.daemon.lanes.policy import DEFAULT_TIMEOUT, LanePolicy
 from hookline.daemon.store.changes import Lane, Outcome, Record, SetHealth, State
-from hookline.daemon.store.port import Claimed
+from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Log
 from hookline.rules import Event, Modifiers
 from hookline.rules.modifiers import DEFAULT_RETRY
@@ -54,13 +54,18 @@ class Conclusions:
         clock: Callable[[], datetime],
         chance: Callable[[], float],
         log: Log,
+        age: Callable[[datetime], timedelta] | None = None,
     ) -> None:
-        """`policies` is asked each time, so that a reload counts at once; `chance` is between 0 and 1."""
+        """`policies` is asked each time, so that a reload counts at once; `chance` is between 0 and 1.
+
+        `age` returns how long ago a time was; by default, by `clock` alone.
+        """
         self._policies = policies
         self._health = health
         self._notices = notices
         self._clock = clock
         self._chance = chance
+        self._age = age or (lambda moment: max(_NOTHING, clock() - moment))
         self._log = log
         #: By the identity of a step's and a destination's modifiers, which are kept so that it stays theirs.
         self._effective: dict[tuple[int, int], tuple[Modifiers, Modifiers, Modifiers]] = {}
@@ -81,9 +86,11 @@ class Conclusions:
         decision = self._decide(claimed, result, material)
         event = material.event if material else None
         if not decision.is_attempt:
+            log_postponed(self._log, claimed, decision, result)
             return Conclusion(record=record_of(claimed, None, decision), hold=decision.hold)
         attempt = attempt_of(claimed, result, started_at, decision)
-        log_attempt(self._log, claimed, attempt, decision, event)
+        members = material.events if material else ()
+        log_attempt(self._log, claimed, attempt, decision, event, members=members)
         own = self._notices.delivery_dead(claimed, attempt, event) if decision.state is State.DEAD else None
         record = record_of(claimed, attempt, decision, own)
         if material is None:
@@ -115,7 +122,7 @@ class Conclusions:
             said = self._modifiers(claimed, material).retry
         else:
             said = self._policies(claimed.lane).modifiers.retry
-        age = max(_NOTHING, self._clock() - claimed.created_at)
+        age = self._age(claimed.created_at)
         standing = Standing(attempts=claimed.attempts + 1, crashes=claimed.crashes, age=age)
         return decide(result, standing, policy=said or DEFAULT_RETRY, chance=self._chance())
 

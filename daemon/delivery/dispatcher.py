@@ -22,7 +22,8 @@ from hookline.daemon.lanes.health import LaneHealth
 from hookline.daemon.lanes.lanes import Lanes
 from hookline.daemon.lanes.policy import LanePolicy, Pace
 from hookline.daemon.store.changes import DeliveryId, FlushDigests, Lane, SetLane, Token
-from hookline.daemon.store.port import Claimed, Store, StoreError
+from hookline.daemon.store.port import Store, StoreError
+from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Log
 
 __all__ = ["Dispatcher", "LanePolicy", "LaneStatus", "Material", "Pace"]
@@ -47,10 +48,13 @@ class Dispatcher:
         log: Log,
         notices: Notices | None = None,
         pace: Pace | None = None,
+        age: Callable[[datetime], timedelta] | None = None,
+        in_trouble: Callable[[], bool] = lambda: False,
     ) -> None:
         """`policies` is asked each time, so that a reload counts at once; `chance` is between 0 and 1.
 
-        `notices` makes the events about ourselves; nothing is said without.
+        `notices` makes the events about ourselves; nothing is said without. `age` returns how long ago a time was; by
+        default, by `clock` alone. `in_trouble` says whether it is known and told that the store does not work.
         """
         notices = notices or NoNotices()
         self._store = store
@@ -59,12 +63,17 @@ class Dispatcher:
         self._log = log
         self._pace = pace or Pace()
         self._recorder = Recorder(
-            commit, log=log, backoff=self._pace.pause, on_recovered=self._recover, on_own=self.wake
+            commit,
+            log=log,
+            backoff=self._pace.pause,
+            on_recovered=self.go_on,
+            on_own=self.wake,
+            in_trouble=in_trouble,
         )
         self._lanes = Lanes(policies, cap=self._pace.cap)
-        self._health = LaneHealth(notices)
+        self._health = LaneHealth(notices, age=age)
         conclusions = Conclusions(
-            policies=policies, health=self._health, notices=notices, clock=clock, chance=chance, log=log
+            policies=policies, health=self._health, notices=notices, clock=clock, chance=chance, log=log, age=age
         )
         self._means = Means(
             runner=runner,
@@ -85,6 +94,7 @@ class Dispatcher:
             lanes=self._lanes,
             launch=self._launch,
             may_claim=lambda: self._is_claiming and not self._recorder.is_troubled,
+            in_trouble=in_trouble,
             on_change=self._note_change,
             clock=clock,
             log=log,
@@ -132,9 +142,27 @@ class Dispatcher:
         self._lanes.waits(lane, self._clock() + due_in)
         self._claims.wake()
 
+    async def put_off(self, by: timedelta, *, after: datetime) -> int:
+        """Let all that waits for a time after `after` wait as long as before `clock` went ahead by `by`.
+
+        To be called right after that, before anything else gets a turn. Returns how many deliveries that are.
+        Raises `StoreError`.
+        """
+        self._lanes.put_off(by, after=after)
+        try:
+            return await self._store.put_off(by, after=after)
+        finally:
+            self.wake()
+
     def wake(self) -> None:
         """Look at the store anew: something else wrote deliveries, time was changed, or the configuration was."""
         self._claims.look_anew()
+
+    def go_on(self) -> None:
+        """Begin what was left alone while the store was in trouble, if it is over; for who told of `in_trouble`."""
+        if self._attempts is not None:
+            self._attempts.go_on()
+        self.wake()
 
     @property
     def running(self) -> int:
@@ -153,7 +181,7 @@ class Dispatcher:
 
     @property
     def is_troubled(self) -> bool:
-        """True while the store does not take results, so that nothing is started."""
+        """True while the store does not take results, or nothing new, so that nothing is started."""
         return self._recorder.is_troubled
 
     def lane_status(self, lane: Lane) -> LaneStatus:
@@ -238,7 +266,7 @@ class Dispatcher:
             # After renewing only: it would end what is ours.
             await self._attempts.end_lost(await self._store.lost(limit=_LOST_AT_ONCE))
         except StoreError as error:
-            self._log.warning("dispatcher.store_error", error=str(error))
+            self._claims.refuse(error)
         self.wake()
 
     async def _flush(self) -> None:
@@ -284,11 +312,6 @@ class Dispatcher:
     def _launch(self, claimed: Claimed) -> None:
         if self._attempts is not None:
             self._attempts.launch(claimed)
-
-    def _recover(self) -> None:
-        if self._attempts is not None:
-            self._attempts.go_on()
-        self.wake()
 
     def _is_quiet(self) -> bool:
         return not self._reserved and self._claims.is_quiet and self.unsettled == 0

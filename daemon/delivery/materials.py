@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from hookline.daemon.delivery.runner import Work
-from hookline.daemon.store.port import Claimed, Reader, StoreError
+from hookline.daemon.store.port import Reader, StoreError
+from hookline.daemon.store.stored import DAMAGED, Claimed
 from hookline.plugins import Delivery
 from hookline.rules import Event, Step
 
@@ -18,7 +19,10 @@ _MOST_MEMBERS = 10_000
 
 
 class MissingMaterialError(Exception):
-    """The store has no such event or step, so the delivery can never be made. Caught by the dispatcher: it is dead."""
+    """The store has no such event or step, or a damaged one, so the delivery can never be made.
+
+    Caught by the dispatcher: it is dead.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,9 @@ class Materials:
             stored = members[0]
         if stored is None:
             raise MissingMaterialError(f"the store has no event {claimed.event_id} any more")
+        for one in (stored, *members):
+            if one.is_damaged:
+                raise MissingMaterialError(f"{one.event.id}: {DAMAGED}")
         return Material(
             event=stored.event,
             body=stored.body,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from hookline.daemon.store.changes import Accept, Attempt, Lane
-from hookline.daemon.store.port import Claimed
+from hookline.daemon.store.stored import Claimed
 from hookline.rules import Event
 
 

@@ -36,7 +36,7 @@ class _Turns:
 class Recorder:
     """Repeats changes until the store has answered them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by name
         self,
         commit: Commit,
         *,
@@ -44,23 +44,27 @@ class Recorder:
         backoff: timedelta,
         on_recovered: Callable[[], None],
         on_own: Callable[[], None] = lambda: None,
+        in_trouble: Callable[[], bool] = lambda: False,
     ) -> None:
         """`backoff` is the first wait, doubled up to 5 s; `on_recovered` is called when nothing is overdue any more.
 
-        `on_own` is called when an event about ourselves was stored with a change.
+        `on_own` is called when an event about ourselves was stored with a change. `in_trouble` says whether it is known
+        that the store takes nothing new.
         """
         self._commit = commit
         self._log = log
         self._backoff_s = backoff.total_seconds()
         self._on_recovered = on_recovered
         self._on_own = on_own
+        self._in_trouble = in_trouble
         self._overdue = 0
+        self._has_told = False
         self._turns: dict[Lane, _Turns] = {}
 
     @property
     def is_troubled(self) -> bool:
         """True while the store refuses a change: what is started now could not be recorded, and would be sent twice."""
-        return self._overdue > 0
+        return self._overdue > 0 or self._in_trouble()
 
     async def record(self, change: Record | SetLane | SetHealth | FlushDigests) -> tuple[Answer, bool]:
         """Return the store's answer, and whether the change was repeated: then the answer may be to the repetition.
@@ -76,7 +80,7 @@ class Recorder:
                 except StoreError as error:
                     if error.kind == "refused":
                         # By its own fault: to repeat it is no use, and nothing else need wait for it.
-                        self._log.warning("store.refused_record", error=str(error), next_step="report this as a fault")
+                        self._log.warning("store.refused_record", why=str(error), next_step="report this as a fault")
                         if isinstance(change, FlushDigests) or change.own is None:
                             return False, True
                         # What we have to say of ourselves must not keep its cause from being recorded.
@@ -112,14 +116,17 @@ class Recorder:
 
     def _note_overdue(self, error: StoreError) -> None:
         self._overdue += 1
-        # Once for all that wait: a full disk must not be filled by the log.
-        if self._overdue == 1:
+        # Once for all that wait, and only what nobody has said: a full disk must not be filled by the log.
+        if self._overdue == 1 and not self._in_trouble():
+            self._has_told = True
             self._log.warning(
-                "store.refuses_records", error=str(error), next_step="nothing is started until it takes them"
+                "store.refuses_records", why=str(error), next_step="nothing is started until it takes them"
             )
 
     def _note_done(self) -> None:
         self._overdue -= 1
         if self._overdue == 0:
-            self._log.warning("store.takes_records_again")
+            if self._has_told:
+                self._has_told = False
+                self._log.warning("store.takes_records_again")
             self._on_recovered()

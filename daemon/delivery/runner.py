@@ -109,6 +109,11 @@ class LiveRunner(Runner, Protocol):
         """What there is to run, by what `inspect` found."""
         ...
 
+    @property
+    def without_worker(self) -> timedelta:
+        """How long there has been no worker that serves; nothing for one that needs none."""
+        ...
+
     def for_settings(self, settings: Settings, secrets: Secrets) -> LiveRunner:
         """Return the runner of another configuration; this one goes on. Then call its `go_live` or its `close`."""
         ...

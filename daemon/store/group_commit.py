@@ -11,6 +11,7 @@ from hookline.daemon.store.changes import (
     Accept,
     Accepted,
     Answer,
+    Audit,
     Cancel,
     Change,
     DeliveryId,
@@ -24,8 +25,11 @@ from hookline.daemon.store.changes import (
     SetLane,
 )
 from hookline.daemon.store.port import Store, StoreError
+from hookline.daemon.store.watch import NoTrouble, Trouble
 
 _LINGER = timedelta(milliseconds=50)
+#: What adds to the store, and can come again later.
+_NEW = (Accept, Replay)
 
 
 class _Waiting(NamedTuple):
@@ -43,9 +47,15 @@ class GroupCommit:
     stands in the way of every event.
     """
 
-    def __init__(self, store: Store, *, max_batch: int = 200, linger: timedelta = _LINGER) -> None:
-        """`max_batch` counts events and other changes; `linger` is how long `submit_soon` waits for company."""
+    def __init__(
+        self, store: Store, *, watch: Trouble | None = None, max_batch: int = 200, linger: timedelta = _LINGER
+    ) -> None:
+        """`max_batch` counts events and other changes; `linger` is how long `submit_soon` waits for company.
+
+        While `watch` knows of trouble, what is new fails at once; what became of older things is tried.
+        """
         self._store = store
+        self._watch: Trouble = watch or NoTrouble()
         self._max_batch = max_batch
         self._linger = linger.total_seconds()
         # What can wait does not hold up what cannot, and goes first into the batch that both ride in.
@@ -56,6 +66,8 @@ class GroupCommit:
         self._is_closing = False
         self._ended = asyncio.Event()
         self._is_running = False
+        #: By the loop's clock: since when the store owes the answer to a batch.
+        self._owed_since: float | None = None
 
     @property
     def queued(self) -> int:
@@ -68,6 +80,13 @@ class GroupCommit:
         if not self._queue:
             return timedelta(0)
         return timedelta(seconds=asyncio.get_running_loop().time() - self._queue[0].since)
+
+    @property
+    def owed(self) -> timedelta:
+        """How long the store has owed an answer: to the batch in flight, or to the change that waits longest."""
+        waiting = [queue[0].since for queue in (self._queue, self._patient) if queue]
+        since = min(waiting if self._owed_since is None else [self._owed_since, *waiting], default=None)
+        return timedelta(seconds=0 if since is None else asyncio.get_running_loop().time() - since)
 
     def enqueue(self, change: Accept) -> asyncio.Future[tuple[Accepted, ...]]:
         """Have the change made in the next batch, and return at once what will be its answer.
@@ -88,7 +107,7 @@ class GroupCommit:
     @overload
     async def submit(self, change: FlushDigests) -> int: ...
     @overload
-    async def submit(self, change: SetLane | SetHealth | Reject) -> None: ...
+    async def submit(self, change: SetLane | SetHealth | Reject | Audit) -> None: ...
     async def submit(self, change: Change) -> Answer:
         """Have the change made in the next batch, and return its answer.
 
@@ -108,7 +127,7 @@ class GroupCommit:
     @overload
     async def submit_soon(self, change: FlushDigests) -> int: ...
     @overload
-    async def submit_soon(self, change: SetLane | SetHealth | Reject) -> None: ...
+    async def submit_soon(self, change: SetLane | SetHealth | Reject | Audit) -> None: ...
     async def submit_soon(self, change: Change) -> Answer:
         """Do as `submit`, but wait a little for another batch to ride with: nobody waits for this answer."""
         answer: asyncio.Future[Answer] = self._enqueue(self._patient, change)
@@ -123,6 +142,8 @@ class GroupCommit:
         answer: asyncio.Future[Any] = loop.create_future()
         if self._is_closing:
             answer.set_exception(StoreError("the store is being closed"))
+        elif self._watch.trouble is not None and isinstance(change, _NEW):
+            answer.set_exception(_again(self._watch.trouble))
         else:
             queue.append(_Waiting(change, answer, loop.time()))
         return answer
@@ -152,6 +173,9 @@ class GroupCommit:
         for queue in (self._patient, self._queue):
             while queue and room > 0:
                 waiting = queue.popleft()
+                if self._watch.trouble is not None and isinstance(waiting.change, _NEW):
+                    _fail(waiting, _again(self._watch.trouble))
+                    continue
                 batch.append(waiting)
                 room -= len(waiting.change.events) if isinstance(waiting.change, Accept) else 1
         if not self._patient and self._timer is not None:
@@ -162,13 +186,16 @@ class GroupCommit:
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:
+        self._owed_since = asyncio.get_running_loop().time()
         try:
             answers = await self._store.write([waiting.change for waiting in batch])
         except StoreError as error:
             for waiting in batch:
-                # One for each: an exception that is raised in several tasks collects all their tracebacks.
-                _fail(waiting, StoreError(str(error), kind=error.kind))
+                _fail(waiting, _again(error))
             return
+        finally:
+            self._owed_since = None
+        self._watch.wrote()
         for waiting, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Refused):
                 _fail(waiting, StoreError(answer.reason, kind="refused"))
@@ -181,6 +208,11 @@ class GroupCommit:
         self._wake.set()
         if self._is_running:
             await self._ended.wait()
+
+
+def _again(error: StoreError) -> StoreError:
+    # One for each who waits: an exception that is raised in several tasks collects all their tracebacks.
+    return StoreError(str(error), kind=error.kind)
 
 
 def _fail(waiting: _Waiting, error: StoreError) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +16,11 @@ from typing import TypeVar
 
 import aiosqlite
 
-from hookline.daemon.store.port import StoreError, StoreTrouble
+from hookline.daemon.backup.before_migration import copy_before_migration
+from hookline.daemon.log import get_logger
+from hookline.daemon.store.disk import file_system
+from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.sqlite_errors import damage_advice, system_error
 
 T = TypeVar("T")
 
@@ -24,48 +29,12 @@ APPLICATION_ID = 0x486F6F6B
 #: STRICT tables.
 OLDEST_SQLITE = (3, 37, 0)
 
-_BUSY_TIMEOUT_MS = 3_000
-# 16 MB. Measured with 40,000 events in groups of 32, each delivered: at the default of 1,000 pages an event costs 3.25
-# written pages, here 2.95, at 10,000 pages 2.81; a checkpoint, which holds up a batch, takes 12, 22 and 40 ms of CPU.
-_CHECKPOINT_PAGES = 4_000
+BUSY_TIMEOUT_MS = 3_000
 _WAL_BYTES_KEPT = 64 << 20
 _CACHE_KIB = 16 << 10
 # A dozen statements in up to 33 sizes each (sqlite_statements.py), 5 MB when all are there.
 _STATEMENTS_KEPT = 512
 _SCHEMA = re.compile(r"sqlite_schema_(\d+)\.sql")
-
-
-def store_error(error: Exception, path: Path) -> StoreError:
-    """Say what an error of SQLite's means for whoever runs the daemon."""
-    # The lowest byte is the kind, the others say where.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    kind: StoreTrouble
-    match code:
-        case sqlite3.SQLITE_FULL:
-            kind, meaning = "disk_full", "the disk is full: make room, and it goes on by itself"
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
-            kind, meaning = (
-                "read_only",
-                "cannot write: check owner and mode of the file and of its folder, and the mount",
-            )
-        case sqlite3.SQLITE_IOERR:
-            kind, meaning = "io", "the disk fails: look at the kernel's log, and restart when it is mended"
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            kind, meaning = "locked", "another program holds its lock: end it"
-        case sqlite3.SQLITE_NOTADB:
-            kind, meaning = "corrupt", "not a SQLite database: correct `store:`, or put the file aside"
-        case sqlite3.SQLITE_CORRUPT:
-            kind, meaning = "corrupt", _damage_advice(path)
-        case _:
-            kind, meaning = "other", "the store cannot do it"
-    return StoreError(f"{path}: {meaning} ({error})", kind=kind)
-
-
-def _damage_advice(path: Path) -> str:
-    return (
-        "the file is damaged: stop, copy it with its -wal file, and restore a backup or salvage it with "
-        f"`sqlite3 {path.name} .recover | sqlite3 recovered.db`"
-    )
 
 
 def has_wal_reset_bug(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
@@ -90,9 +59,12 @@ class FileLock:
         """Take the lock or raise `StoreError`."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise system_error(error, self._path.parent) from error
+        try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StoreError(f"{self._path}: cannot be opened: {error.strerror}", kind="read_only") from error
+            raise system_error(error, self._path) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -103,15 +75,30 @@ class FileLock:
                 "or give this one a `store:` of its own",
                 kind="locked",
             ) from error
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         self._file = file
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            self.release()
+            raise system_error(error, self._path) from error
 
     def release(self) -> None:
         """Let go. The file stays: to remove it would let two daemons lock two files of one name."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def refuse_place(path: Path) -> None:
+    """Raise `StoreError` for a file system that is shared between machines: SQLite's locks do not hold there."""
+    place = file_system(path)
+    if place is not None and place.kind == "network":
+        raise StoreError(
+            f"{path}: lies on a network file system ({place.type}, mounted at {place.at}), where a store is corrupted "
+            "sooner or later: set `store:` to a path on a local disk",
+            kind="unfit",
+        )
 
 
 async def connect(path: Path, *, mode: str) -> aiosqlite.Connection:
@@ -150,21 +137,51 @@ async def on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite
     return answer
 
 
-def prepare_path(path: Path) -> None:
-    """Make an empty file that only we may read, if there is none. Raises `StoreError`."""
+def prepare_path(path: Path) -> bool:
+    """See that there is a file that only we may read; return whether it was left open. Raises `StoreError`."""
     wal = path.with_name(path.name + "-wal")
     try:
-        is_empty = not path.exists() or path.stat().st_size == 0
-        if is_empty and wal.exists() and wal.stat().st_size > 0:
+        size = path.stat().st_size if path.exists() else None
+        has_wal = wal.exists() and wal.stat().st_size > 0
+        if has_wal and not size:
             # SQLite would delete the -wal file, and with it what may be the only copy of the last events.
             raise StoreError(
                 f"{path}: missing or empty, but {wal.name} beside it holds data: put the file back, or put both aside",
                 kind="corrupt",
             )
-        if not path.exists():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if size == 0:
+            # Not as we made it: ours is never empty, not even for a moment.
+            raise StoreError(
+                f"{path}: empty, what was in it is gone: `hookline restore` a backup, or remove the file to begin anew",
+                kind="corrupt",
+            )
+        index = path.with_name(path.name + "-shm")
+        if size and index.exists() and not wal.exists():
+            # Whoever closes the file removes this one first. SQLite would go on without a word.
+            raise StoreError(
+                f"{path}: {wal.name} was removed, and with it the last events: put it back, or `hookline restore` a "
+                f"backup; to go on without them, remove {index.name}",
+                kind="corrupt",
+            )
+        if size is None:
+            _make(path)
+        # What SQLite says of a file that it may not write is less.
+        os.close(os.open(path, os.O_RDWR))
     except OSError as error:
-        raise StoreError(f"{path}: cannot be opened: {error.strerror}", kind="read_only") from error
+        raise system_error(error, path) from error
+    return has_wal
+
+
+def _make(path: Path) -> None:
+    """Make a file that is ours and holds nothing yet, in one step."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        # Only an empty file can be told: it can give room back later, a little at a time.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    new.rename(path)
 
 
 def set_up(connection: sqlite3.Connection, path: Path) -> None:
@@ -175,18 +192,19 @@ def set_up(connection: sqlite3.Connection, path: Path) -> None:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         oldest = ".".join(map(str, OLDEST_SQLITE))
         raise StoreError(
-            f"Python is linked to SQLite {sqlite3.sqlite_version}, and {oldest} is the oldest that will do"
+            f"Python is linked to SQLite {sqlite3.sqlite_version}, and {oldest} is the oldest that will do",
+            kind="unfit",
         )
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     check_schema(connection, path, is_new_fine=True)
     for setting in (
+        "secure_delete = ON",  # what is removed is overwritten: less than 1 % of what accepting costs
         "mmap_size = 0",  # an I/O error in mapped memory is a signal, not an error
         "trusted_schema = OFF",
         "cell_size_check = ON",
         "temp_store = MEMORY",
         f"cache_size = -{_CACHE_KIB}",
         f"journal_size_limit = {_WAL_BYTES_KEPT}",
-        f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
         "synchronous = FULL",
     ):
         connection.execute(f"PRAGMA {setting}")
@@ -195,15 +213,18 @@ def set_up(connection: sqlite3.Connection, path: Path) -> None:
     if (journal, synchronous) != ("wal", 2):
         raise StoreError(
             f"{path}: SQLite would not promise durability here (journal_mode {journal}, synchronous {synchronous}): "
-            "put the store on a local disk"
+            "put the store on a local disk",
+            kind="unfit",
         )
-    _migrate(connection)
+    _copy_before_migration(connection, path)
+    migrate(connection)
     (health,) = connection.execute("PRAGMA quick_check('deliveries')").fetchone()
     if health != "ok":
-        raise StoreError(f"{path}: {_damage_advice(path)} ({health.splitlines()[0]})", kind="corrupt")
+        raise StoreError(f"{path}: the file is damaged: {damage_advice()} ({health.splitlines()[0]})", kind="corrupt")
 
 
-def _schemas() -> dict[int, str]:
+def schemas() -> dict[int, str]:
+    """Return the script of each schema, which makes it of the one before."""
     found = {}
     for file in files(__package__).iterdir():
         named = _SCHEMA.fullmatch(file.name)
@@ -212,18 +233,24 @@ def _schemas() -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
+def newest_schema() -> int:
+    """Return the schema that this Hookline writes."""
+    return max(schemas())
+
+
 def check_schema(connection: sqlite3.Connection, path: Path, *, is_new_fine: bool) -> None:
     """Raise `StoreError` if the file is not ours, or of a newer Hookline; `sqlite3.Error` if it is no database."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    newest = max(_schemas())
+    newest = newest_schema()
     if application != APPLICATION_ID and tables:
-        raise StoreError(f"{path}: a database, but not one of Hookline's: correct `store:`")
+        raise StoreError(f"{path}: a database, but not one of Hookline's: correct `store:`", kind="unfit")
     if version > newest:
         raise StoreError(
             f"{path}: written by a newer Hookline (schema {version}; this one knows {newest}): install that one again, "
-            "or restore the backup from before the upgrade"
+            f"or put back {path.name}.schema-{newest}, the copy from before the upgrade",
+            kind="unfit",
         )
     if version < newest and not is_new_fine:
         raise StoreError(
@@ -231,9 +258,20 @@ def check_schema(connection: sqlite3.Connection, path: Path, *, is_new_fine: boo
         )
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _copy_before_migration(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    for number, script in _schemas().items():
+    if not 0 < version < newest_schema():
+        return
+    copied = copy_before_migration(path, version)
+    if copied is not None:
+        next_step = "remove it once the new version has proven itself"
+        get_logger().warning("store.copied", path=str(copied), schema=version, next_step=next_step)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema up to date; nothing if it is. Raises `sqlite3.Error`."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for number, script in schemas().items():
         if number <= version:
             continue
         try:

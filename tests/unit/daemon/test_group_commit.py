@@ -302,3 +302,42 @@ async def test_answers_go_to_whoever_asked(store: GatedStore) -> None:
     assert [len(answer) for answer in answers] == [1, 3, 2]
     assert all(isinstance(one.event_id, str) for answer in answers for one in answer)
     assert EventId(answers[0][0].event_id).startswith("evt_")
+
+
+async def test_the_store_owes_an_answer_from_the_first_change_until_it_gives_one(
+    store: GatedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = GroupCommit(store, linger=timedelta(0))
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead)
+    store.gate.clear()
+    async with running(commit):
+        assert commit.owed == timedelta(0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(commit.submit, cancel())
+            await anyio.wait_all_tasks_blocked()
+            assert store.batches
+            # In flight, with another that waits behind it.
+            ahead = 40.0
+            tasks.start_soon(commit.submit_soon, reject())
+            await anyio.wait_all_tasks_blocked()
+            assert commit.owed >= timedelta(seconds=40)
+            store.gate.set()
+        assert commit.owed == timedelta(0)
+        # A failure is an answer too.
+        store.failure = StoreError("full", kind="disk_full")
+        with pytest.raises(StoreError, match="full"):
+            await commit.submit(cancel())
+        assert commit.owed == timedelta(0)
+
+
+async def test_what_nobody_writes_is_owed(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = GroupCommit(store)
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead)
+    answer = commit.enqueue(accept(1))
+    ahead = 40.0
+    assert commit.owed >= timedelta(seconds=40)
+    answer.cancel()
