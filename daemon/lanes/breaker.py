@@ -69,6 +69,13 @@ class CircuitBreaker:
         self.tries_at = now + policy.pause * self._pauses
         return False
 
+    def put_off(self, by: timedelta) -> None:
+        """Let what it waits for be as far away as it was before the time was set ahead."""
+        if self.tries_at is not None:
+            self.tries_at += by
+        if self._step is not None:
+            self._step = (self._step[0] + by, self._step[1] + by)
+
     def close(self) -> None:
         """Forget everything."""
         self.tries_at, self._is_probing, self._pauses = None, False, 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from hookline.daemon.delivery.notices import Notices
 from hookline.daemon.store.changes import Lane, SetHealth
-from hookline.daemon.store.port import Health
+from hookline.daemon.store.stored import Health
 
 #: Per cent of the failure budget at which an event tells of it; at the last the lane is held.
 SHARES: Final = (100, 90, 50)
@@ -17,9 +17,10 @@ SHARES: Final = (100, 90, 50)
 class LaneHealth:
     """What is known of lanes that fail. A lane that was never heard of is well."""
 
-    def __init__(self, notices: Notices) -> None:
-        """Events about it are made by `notices`."""
+    def __init__(self, notices: Notices, *, age: Callable[[datetime], timedelta] | None = None) -> None:
+        """Events about it are made by `notices`; `age` returns how long ago a time was, by default by `now` alone."""
         self._notices = notices
+        self._age = age
         self._failing: dict[Lane, Health] = {}
         #: Lanes that were released after an event told of them, and since when they had failed: one more is owed.
         self._owed: dict[Lane, datetime] = {}
@@ -51,7 +52,8 @@ class LaneHealth:
         if health is None:
             self._failing[lane] = Health(since=now, told=0)
             return SetHealth(lane=lane, is_failing=True)
-        share = next((share for share in SHARES if now - health.since >= budget * (share / 100)), 0)
+        failed_for = now - health.since if self._age is None else self._age(health.since)
+        share = next((share for share in SHARES if failed_for >= budget * (share / 100)), 0)
         return self._tell(lane, health, share, last) if share > health.told else None
 
     def gone(self, lane: Lane, *, now: datetime, last: str) -> SetHealth | None:

@@ -157,6 +157,13 @@ class Lanes:
             book.due_at = due_at
             self._waiting.add(lane)
 
+    def put_off(self, by: timedelta, *, after: datetime) -> None:
+        """Let all that waits for a time after `after` wait as long as before the time was set ahead."""
+        for book in self._books.values():
+            if book.due_at is not None and book.due_at > after:
+                book.due_at += by
+            book.throttle.put_off(by)
+
     def hold(self, lane: Lane) -> None:
         """Start nothing in this lane until it is released."""
         self._book(lane).is_held = True

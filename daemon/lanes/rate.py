@@ -34,6 +34,10 @@ class Allowance:
         """Count one that begins now."""
         self._used_until = max(self._used_until, now) + _terms(rate)[0]
 
+    def put_off(self, by: timedelta) -> None:
+        """Let as much be used as before the time was set ahead."""
+        self._used_until += by
+
     def next_at(self, rate: Rate, now: datetime, *, spoken_for: int = 0) -> datetime:
         """Return when one may begin besides those that are spoken for; `now` or earlier if it may at once."""
         interval, saved = _terms(rate)

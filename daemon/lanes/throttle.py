@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hookline.daemon.lanes.breaker import CircuitBreaker
 from hookline.daemon.lanes.policy import LanePolicy
@@ -86,6 +86,12 @@ class Throttle:
         breaker = policy.bounds.breaker
         if breaker is not None and self.breaker.note(breaker, now, has_answered=has_answered):
             self._ramp = None if self.breaker.is_open else Ramp()
+
+    def put_off(self, by: timedelta) -> None:
+        """Let what it waits for be as far away as before the time was set ahead; windows keep to the time."""
+        self.breaker.put_off(by)
+        if self._allowance is not None:
+            self._allowance.put_off(by)
 
     def goes_on_at(self, policy: LanePolicy, now: datetime, *, spoken_for: int) -> datetime | None:
         """Return when more may be taken than now by the mere passing of time; None if something else must happen.

@@ -22,11 +22,13 @@ from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.own.events import OwnEvents
 from hookline.daemon.replaying.replayer import Replayer
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent
+from hookline.daemon.steady_clock import SteadyClock
 from hookline.daemon.store.changes import Lane, Outcome
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.memory import MemoryStore
-from hookline.daemon.store.port import DeliveryFilter, EventFilter, Store, StoredDelivery, StoredEvent
+from hookline.daemon.store.port import Store
 from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.stored import DeliveryFilter, EventFilter, StoredDelivery, StoredEvent
 from hookline.plugins import Delivery
 from hookline.rules import EventId, Problem, RuleSet, Step, World, load_rules
 from hookline.rules.world import NoLookup
@@ -58,6 +60,9 @@ class Log:
         self.lines.append((event, fields))
 
     info = warning = error = exception = debug
+
+    def is_enabled_for(self, level: int) -> bool:
+        return True
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [fields for name, fields in self.lines if name == event]
@@ -115,7 +120,7 @@ def rules_of(text: str) -> RuleSet:
 class Spine:
     """All of it."""
 
-    def __init__(self, store: Store, clock: Clock, ids: Ids, rules: str) -> None:
+    def __init__(self, store: Store, clock: Clock | SteadyClock, ids: Ids, rules: str) -> None:
         self.store, self.clock, self.ids, self.log, self.runner = store, clock, ids, Log(), Runner()
         self.rules: Any = rules_of(rules)
         self.policies: dict[str, LanePolicy] = {}
@@ -126,7 +131,7 @@ class Spine:
         self.own = OwnEvents(**joined, clock=clock, dedupe_window=lambda: timedelta(days=90), on_stored=self._wake)
         self.dispatcher = Dispatcher(
             store=store, commit=self.commit, runner=self.runner, policies=self.policy, clock=clock,
-            chance=lambda: 0.5, ids=ids, log=self.log, notices=self.own,
+            chance=lambda: 0.5, ids=ids, log=self.log, notices=self.own, age=getattr(clock, "age", None),
         )  # fmt: skip
         self.intake = Intake(**joined, dispatcher=self.dispatcher)
         self.replayer = Replayer(**joined, dispatcher=self.dispatcher, store=store, clock=clock)
@@ -178,6 +183,7 @@ class Spine:
 
     async def pass_(self, **duration: float) -> None:
         """Let time go by."""
+        assert isinstance(self.clock, Clock)
         self.clock.now += timedelta(**duration)
         self.dispatcher.wake()
 
