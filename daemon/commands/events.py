@@ -22,7 +22,9 @@ from hookline.daemon.ids import decode
 from hookline.daemon.log import printable
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
 from hookline.daemon.store.changes import State
-from hookline.daemon.store.port import DeliveryFilter, EventFilter, Reader, StoredDelivery, StoredEvent
+from hookline.daemon.store.port import Reader
+from hookline.daemon.store.stored import DAMAGED, DeliveryFilter, EventFilter, StoredDelivery, StoredEvent
+from hookline.plugins.trace import trace_id
 from hookline.rules import EventId
 from hookline.rules.units import parse_duration
 
@@ -149,6 +151,54 @@ def save(
     anyio.run(save_event, open_settings(path, offline=True), wanted, path)
 
 
+@events.command()
+@click.argument("event_ids", metavar="[EVT…]", nargs=-1, type=Id("evt"))
+@config_option
+@json_option
+@click.option("--tenant", help="All of this tenant.")
+@click.option("--source", help="All of this source.")
+@click.option("--type", "type_", help="Of these only the ones of this event type.")
+@click.option("--since", type=Since(), help="Of these only the ones not older: 1h, 7d, or a date.")
+@click.option("--until", type=Since(), help="Of these only the ones older than that: 1h, 7d, or a date.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for the audit.")
+@click.option("--forget-key", is_flag=True, help="Also forget that they were seen: a repeat is then a new event.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def delete(
+    outer: Path | None,
+    event_ids: tuple[str, ...],
+    config_path: Path | None,
+    tenant: str | None,
+    source: str | None,
+    type_: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    reason: str,
+    *,
+    as_json: bool,
+    forget_key: bool,
+    yes: bool,
+) -> None:
+    """Remove events for good: those named, or all of a tenant or source.
+
+    Their bodies, headers, deliveries and attempts go, and whatever rules remember of them; the audit says that and why
+    they went. Deliveries that wait are cancelled, those that run are waited for. Backups keep what they hold.
+    """
+    from hookline.daemon.commands.events_delete import Meant, delete_events
+
+    meant = Meant(
+        events=event_ids,
+        tenant=tenant,
+        source=source,
+        type=type_,
+        since=since,
+        until=until,
+        forgets_key=forget_key,
+    )
+    path = config_path or outer
+    delete_events(open_settings(path, offline=True), meant, reason=reason, yes=yes, as_json=as_json, path=path)
+
+
 def rules_text(matched: tuple[str, ...]) -> str:
     """Name the rules that matched; the fallback, which has no name, says that none did."""
     return ", ".join(rule or "none: fallback" for rule in matched) or "none"
@@ -185,6 +235,7 @@ def event_json(stored: StoredEvent) -> dict[str, Any]:
         "unrouted": stored.is_unrouted,
         "duplicates": stored.duplicates,
         "conflicts": stored.conflicts,
+        "damaged": stored.is_damaged,
     }
 
 
@@ -245,6 +296,8 @@ async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool)
             fail(f"No event {event_id} in {settings.store}.")
         if raw:
             sys.stdout.buffer.write(stored.body)
+            if stored.is_damaged:
+                fail(f"{event_id}: {DAMAGED}.")
             return
         deliveries = await reader.deliveries(DeliveryFilter(event_id=event_id), limit=_MOST_DELIVERIES)
     if as_json:
@@ -263,9 +316,12 @@ async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool)
         "occurred": stamp(event.occurred_at) if event.occurred_at else "not said",
         "dedupe key": event.key + (again if stored.duplicates else ""),
         "rules": f"{stored.rules_version[:6]}: " + rules_text(stored.matched),
+        "trace": trace_id(event.headers) or "none",
         "body": f"{size}: hookline events show {event.id} --raw",
     }
-    if event.type == "unreadable":
+    if stored.is_damaged:
+        facts["damaged"] = DAMAGED
+    elif event.type == "unreadable":
         facts["unreadable"] = why_unreadable(stored)
     for name, value in facts.items():
         click.echo(f"  {name:12} {printable(value)}")

@@ -28,7 +28,7 @@ from hookline.daemon.rule_tests.coverage import Coverage
 from hookline.daemon.rule_tests.names import names_of
 from hookline.daemon.rule_tests.run import RuleTests
 from hookline.daemon.secrets import Secrets
-from hookline.daemon.store.port import StoredEvent
+from hookline.daemon.store.stored import DAMAGED, StoredEvent
 from hookline.rules import EventId, RulesError, RuleSet
 
 _TESTS = "saved.test.yaml"
@@ -56,6 +56,8 @@ async def save_event(settings: Settings, wanted: Wanted, config_path: Path | Non
         stored = await reader.event(wanted.event_id)
     if stored is None:
         fail(f"No event {wanted.event_id} in {settings.store}.")
+    if stored.is_damaged:
+        fail(f"{wanted.event_id}: {DAMAGED}.")
     secrets = Secrets(os.environ, folder=settings.path.parent)
     runner = LocalRunner(settings, secrets, is_offline=True)
     try:

@@ -33,7 +33,7 @@ from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.rehearsal.sample_events import Given, SampleReader
 from hookline.daemon.reload.live_rules import check_rules, stored_rules
 from hookline.daemon.secrets import Secrets
-from hookline.daemon.store.port import DeliveryFilter
+from hookline.daemon.store.stored import DAMAGED, DeliveryFilter
 from hookline.rules import EventId, RulesError, RuleSet
 from hookline.rules.explain_text import explanation_lines
 from hookline.rules.explained_event import Explanation
@@ -142,6 +142,8 @@ async def _stored(means: _Means, event_id: EventId, by_now: bool, config_path: P
         stored = await reader.event(event_id)
         if stored is None:
             fail(f"No event {event_id} in {means.settings.store}.")
+        if stored.is_damaged:
+            fail(f"{event_id}: {DAMAGED}.")
         deliveries = await reader.deliveries(DeliveryFilter(event_id=event_id), limit=_MOST_DELIVERIES)
         live = await reader.last_good_rules()
         if not by_now:

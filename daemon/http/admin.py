@@ -14,19 +14,25 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from quart import Quart, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from hookline.daemon.asked import USER_HEADER, AskedError
 from hookline.daemon.config.load import ConfigError
+from hookline.daemon.deleting.deleter import Progress, tally_json
+from hookline.daemon.deleting.request import DeletionRequest
 from hookline.daemon.destinations.states import DestinationState
 from hookline.daemon.destinations.tester import DestinationTestError, SentTest
 from hookline.daemon.reload.live import ReloadFaultError
 from hookline.daemon.reload.live_sources import LearnsNothingError
 from hookline.daemon.replaying.answer import Cancelled, Preview, Replayed
-from hookline.daemon.replaying.request import CancelRequest, ReplayRequest, ReplayRequestError
+from hookline.daemon.replaying.request import CancelRequest, ReplayRequest
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
+from hookline.daemon.store.changes import Audit
 from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.stored import Tally
 from hookline.rules import Json, RulesError
 
 #: Requests to the admin API are small.
 MAX_BODY_BYTES = 1 << 20
+_MOST_NAME = 64
 
 
 class ProblemError(Exception):
@@ -50,9 +56,9 @@ class Operations:
     is_ready: Callable[[], bool]
     #: Reload everything; returns the version of the rules, raises `ConfigError`, `RulesError`, `ReloadFaultError`.
     reload: Callable[[], Awaitable[str]]
-    #: Make new deliveries, or say which; raises `ReplayRequestError`.
+    #: Make new deliveries, or say which; raises `AskedError`.
     replay: Callable[[ReplayRequest], Awaitable[Preview | Replayed]]
-    #: Cancel what waits, or say which; raises `ReplayRequestError`.
+    #: Cancel what waits, or say which; raises `AskedError`.
     cancel: Callable[[CancelRequest], Awaitable[Preview | Cancelled]]
     #: How each destination stands.
     destinations: Callable[[], Awaitable[Sequence[DestinationState]]]
@@ -66,6 +72,16 @@ class Operations:
     await_secret: Callable[[str], None]
     #: Forget a source's learned secrets; returns how many there were, raises as `await_secret`.
     forget_secrets: Callable[[str], Awaitable[int]]
+    #: What is the matter with the store: its kind, why, since when; None if nothing is.
+    trouble: Callable[[], Mapping[str, str] | None] = lambda: None
+    #: Note a backup that another process made and verified; raises `ValueError` and `StoreError`.
+    note_backup: Callable[[Mapping[str, Any]], Awaitable[None]]
+    #: Remove events for good, as this user asks, and return the deletion's number; or say what would be removed.
+    delete: Callable[[DeletionRequest, str], Awaitable[Tally | int]]
+    #: How far a deletion has come; raises `KeyError`.
+    deletion: Callable[[int], Awaitable[Progress]]
+    #: Note in the audit what was done.
+    note_done: Callable[[Audit], Awaitable[None]]
     #: Why what runs is not what is on disk; empty if it is.
     degraded: Callable[[], Sequence[str]] = tuple
 
@@ -96,6 +112,8 @@ def admin_application(
     app.before_request(partial(_guard, expected=f"Bearer {token}".encode(), hosts=hosts))
     _add_health(app, operations, registry)
     _add_operations(app, operations)
+    _add_deletions(app, operations)
+    _add_backups(app, operations)
     _add_destinations(app, operations)
     _add_sources(app, operations)
     app.register_error_handler(ProblemError, _problem_error)
@@ -124,6 +142,9 @@ def _add_health(app: Quart, operations: Operations, registry: CollectorRegistry)
 
     @app.get("/readyz")
     async def readyz() -> tuple[Response, int]:
+        trouble = operations.trouble()
+        if trouble is not None:
+            return jsonify(status="not ready", store=trouble), 503
         if not operations.is_ready():
             return jsonify(status="not ready"), 503
         degraded = operations.degraded()
@@ -154,16 +175,53 @@ def _add_operations(app: Quart, operations: Operations) -> None:
     @app.post("/api/v1/replay")
     async def replay() -> Response:
         try:
-            return jsonify((await operations.replay(ReplayRequest.from_json(await _json()))).to_json())
-        except ReplayRequestError as error:
+            done = await operations.replay(ReplayRequest.from_json(await _json()))
+        except AskedError as error:
             raise ProblemError(422, "Cannot be replayed", str(error)) from error
+        if isinstance(done, Replayed) and done.count:
+            subject = done.first if done.count == 1 else f"{done.first} to {done.last}"
+            await operations.note_done(Audit(who=_who(), what="replay", subject=str(subject), count=done.count))
+        return jsonify(done.to_json())
 
     @app.post("/api/v1/cancel")
     async def cancel() -> Response:
         try:
-            return jsonify((await operations.cancel(CancelRequest.from_json(await _json()))).to_json())
-        except ReplayRequestError as error:
+            asked = CancelRequest.from_json(await _json())
+            done = await operations.cancel(asked)
+        except AskedError as error:
             raise ProblemError(422, "Cannot be cancelled", str(error)) from error
+        if isinstance(done, Cancelled) and done.count:
+            subject = asked.deliveries[0] if len(asked.deliveries) == 1 else ""
+            await operations.note_done(Audit(who=_who(), what="cancel", subject=subject, count=done.count))
+        return jsonify(done.to_json())
+
+
+def _add_deletions(app: Quart, operations: Operations) -> None:
+    @app.post("/api/v1/events/delete")
+    async def delete() -> tuple[Response, int]:
+        try:
+            said = await operations.delete(DeletionRequest.from_json(await _json()), _who())
+        except AskedError as error:
+            raise ProblemError(422, "Cannot be deleted", str(error)) from error
+        if isinstance(said, Tally):
+            return jsonify(tally_json(said)), 200
+        return jsonify((await operations.deletion(said)).to_json()), 202
+
+    @app.get("/api/v1/deletions/<int:number>")
+    async def deletion(number: int) -> Response:
+        with _known("deletion", str(number)):
+            return jsonify((await operations.deletion(number)).to_json())
+
+
+def _add_backups(app: Quart, operations: Operations) -> None:
+    @app.post("/api/v1/backups")
+    async def note_backup() -> Response:
+        said = await _json()
+        try:
+            await operations.note_backup(said if isinstance(said, dict) else {})
+        except ValueError as error:
+            raise ProblemError(422, "No backup", str(error)) from error
+        return jsonify(noted=True)
 
 
 def _add_destinations(app: Quart, operations: Operations) -> None:
@@ -177,6 +235,7 @@ def _add_destinations(app: Quart, operations: Operations) -> None:
         reason = said.get("reason", "") if isinstance(said, dict) else ""
         with _known("destination", name):
             await operations.set_held(name, verb == "hold", str(reason)[:500])
+        await operations.note_done(Audit(who=_who(), what=verb, subject=name, reason=str(reason)))
         return jsonify(destination=name, held=verb == "hold")
 
     @app.post("/api/v1/destinations/<name>/test")
@@ -226,6 +285,11 @@ def _source_errors(name: str) -> Iterator[None]:
     except LearnsNothingError as error:
         detail = f"the sender of {name!r} brings no secret: it stands in the configuration"
         raise ProblemError(409, "The source learns no secret", detail) from error
+
+
+def _who() -> str:
+    """Return who asks, as the command line says it; the token is what admits, not the name."""
+    return request.headers.get(USER_HEADER, "")[:_MOST_NAME] or "api"
 
 
 async def _json() -> Json:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from hookline.daemon.asked import AskedError
 from hookline.daemon.ids import decode, encode
-from hookline.daemon.replaying.request import MAX_IDS, MAX_PICKED, CancelRequest, ReplayRequest, ReplayRequestError
+from hookline.daemon.replaying.request import MAX_IDS, MAX_PICKED, CancelRequest, ReplayRequest
 from hookline.daemon.store.changes import DeliveryId, State
-from hookline.daemon.store.port import DeliveryFilter, EventFilter, Reader, StoredDelivery
+from hookline.daemon.store.port import Reader
+from hookline.daemon.store.stored import DeliveryFilter, EventFilter, StoredDelivery
 from hookline.rules import EventId
 
 _PAGE: Final = 500
@@ -48,7 +50,7 @@ class Picker:
         self._reader = reader
 
     async def to_repeat(self, asked: ReplayRequest) -> Picked:
-        """Return the deliveries to repeat. Raises `ReplayRequestError` if one that is named does not exist.
+        """Return the deliveries to repeat. Raises `AskedError` if one that is named does not exist.
 
         Of a chain of replays it is the last. By id any delivery may be repeated; by event or filter what is under way
         is skipped.
@@ -68,7 +70,7 @@ class Picker:
         if asked.where is None:
             for one in asked.events:
                 if await self._reader.event(one) is None:
-                    raise ReplayRequestError(f"no event {one}")
+                    raise AskedError(f"no event {one}")
             return Picked(kind="evt", numbers=_numbers("evt", asked.events))
         where = EventFilter(source=asked.where.source, since=asked.where.since, until=asked.where.until)
         numbers, before = array("Q"), None
@@ -97,7 +99,7 @@ class Picker:
     async def _of_event(self, event_id: EventId) -> list[StoredDelivery]:
         """Return what stands for an event now, oldest first."""
         if await self._reader.event(event_id) is None:
-            raise ReplayRequestError(f"no event {event_id}")
+            raise AskedError(f"no event {event_id}")
         kept = await self._reader.deliveries(DeliveryFilter(event_id=event_id), limit=MAX_IDS)
         repeated = {one.replay_of for one in kept}
         joined = {(one.rule, one.step) for one in kept if one.state in (State.SUPPRESSED, State.COLLECTED)}
@@ -112,7 +114,7 @@ class Picker:
 
     async def _existing(self, delivery_id: DeliveryId) -> DeliveryId:
         if await self._reader.delivery(delivery_id) is None:
-            raise ReplayRequestError(f"no delivery {delivery_id}")
+            raise AskedError(f"no delivery {delivery_id}")
         return delivery_id
 
 
@@ -123,7 +125,7 @@ def _numbers(prefix: str, ids: Iterable[str]) -> array[int]:
 def _add(numbers: array[int], prefix: str, ids: Iterable[str]) -> None:
     numbers.extend(_numbers(prefix, ids))
     if len(numbers) > MAX_PICKED:
-        raise ReplayRequestError(f"that picks more than {MAX_PICKED:,}: ask for a part of it, by `since` and `until`")
+        raise AskedError(f"that picks more than {MAX_PICKED:,}: ask for a part of it, by `since` and `until`")
 
 
 def _oldest_first(numbers: array[int]) -> array[int]:

@@ -19,7 +19,8 @@ from hookline.daemon.replaying.spread import Spread
 from hookline.daemon.routing import Planner, match_or_none
 from hookline.daemon.store.changes import Cancel, DeliveryId, Lane, Replay, Route
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.port import DeliveryFilter, Reader, Store, StoredEvent
+from hookline.daemon.store.port import Reader, Store
+from hookline.daemon.store.stored import DAMAGED, DeliveryFilter, StoredEvent
 from hookline.rules import EventId, Routing, RuleSet
 
 _SAMPLE: Final = 10
@@ -73,7 +74,7 @@ class Replayer:
     async def replay(self, asked: ReplayRequest) -> Preview | Replayed:
         """Make the new deliveries, or say which; returns when all are stored.
 
-        Raises `ReplayRequestError` if something named does not exist: then nothing was made. Raises `StoreError` with
+        Raises `AskedError` if something named does not exist: then nothing was made. Raises `StoreError` with
         a part of them made; to ask by the same filter again makes the rest.
         """
         async with self._reading() as reader:
@@ -85,6 +86,10 @@ class Replayer:
             picked = await Picker(reader).to_repeat(asked)
             if asked.is_dry_run:
                 return self._preview(picked, await _sample(picked, reader), asked.spacing)
+            for event_id in asked.events:
+                self._log.info("event.replayed", event_id=event_id, by="then")
+            for delivery_id in asked.deliveries:
+                self._log.info("delivery.replayed", delivery_id=delivery_id)
             return await self._repeat_all(picked, asked.spacing)
 
     async def cancel(self, asked: CancelRequest) -> Preview | Cancelled:
@@ -126,6 +131,9 @@ class Replayer:
         for part in picked.parts(_PART_OF_EVENTS):
             routes = [await self._route(EventId(one), reader, turns.next_in()) for one in part]
             done = await self._commit_routes(routes)
+            for route in done:
+                ids = [delivery.id for delivery in route.deliveries]
+                self._log.info("event.replayed", event_id=route.event_id, by="now", deliveries=ids)
             skipped += len(part) - len(done)
             made.add(delivery.id for route in done for delivery in route.deliveries)
         return made.answer(skipped=skipped, lasts=turns.lasts)
@@ -161,6 +169,9 @@ class Replayer:
         self, event_id: EventId, reader: Reader, rules: RuleSet
     ) -> tuple[StoredEvent | None, Routing | None]:
         stored = await reader.event(event_id)
+        if stored is not None and stored.is_damaged:
+            self._log.warning("event.damaged", event_id=event_id, next_step=DAMAGED)
+            return stored, None
         return stored, None if stored is None else match_or_none(rules, stored.event, self._log)
 
     async def _sample_of_rules(self, picked: Picked, reader: Reader) -> tuple[PreviewRow, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType, TypeAlias
@@ -291,6 +291,26 @@ class Reject:
     count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """Note that somebody did something that others may ask about later. No content of events belongs in it."""
+
+    #: The user who typed the command, where it is known; else `cli`, `api` or `daemon`.
+    who: str
+    #: `events.delete`, `prune`, `restore`, `recover`, `hold`, `release`, `replay` or `cancel`.
+    what: str
+    #: What it was done to: an id, a destination's name, or what picked the events; at most 500 characters.
+    subject: str = ""
+    #: How many events, deliveries or rows.
+    count: int = 0
+    #: The same by kind, where there are several kinds.
+    counts: Mapping[str, int] = field(default_factory=dict)
+    #: Why, for people; at most 500 characters.
+    reason: str = ""
+    #: Add to today's row of the same `what`, if there is one, instead of making one.
+    by_day: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The answer to a change that no store can make: an id that is none, a row that is there already."""
@@ -300,7 +320,7 @@ class Refused:
 
 #: Everything that can be written. Answers: `Accept` -> tuple[Accepted, ...], in order of its events; `Record` -> bool
 #: (the token was good); `Route` -> bool (the event exists); `Replay` -> DeliveryId | None; `Cancel` -> bool;
-#: `FlushDigests` -> int; `SetLane`, `SetHealth`, `Reject` -> None; any of them `Refused`, which `GroupCommit` raises
-#: as a `StoreError`.
-Change: TypeAlias = Accept | Record | Route | Replay | Cancel | SetLane | SetHealth | FlushDigests | Reject
+#: `FlushDigests` -> int; `SetLane`, `SetHealth`, `Reject`, `Audit` -> None; any of them `Refused`, which `GroupCommit`
+#: raises as a `StoreError`.
+Change: TypeAlias = Accept | Record | Route | Replay | Cancel | SetLane | SetHealth | FlushDigests | Reject | Audit
 Answer: TypeAlias = "tuple[Accepted, ...] | bool | int | DeliveryId | Refused | None"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from hookline.daemon.store.changes import DeliveryId, DigestGate, NewDelivery, OnceGate, State
+from hookline.rules import EventId
 
 #: So many bytes of request bodies close a digest: all of them are in memory when it acts.
 MOST_DIGEST_BYTES = 4 << 20
@@ -20,6 +21,8 @@ class Known:
     value: str
     #: When it was asked for last, changed or not.
     touched_at: datetime
+    #: Whose value it is: with its event it is forgotten. None: not known.
+    event: EventId | None
 
 
 @dataclass(slots=True)
@@ -81,6 +84,8 @@ class Placed:
     due_in: timedelta = timedelta(0)
     order: str | None = None
     previous: str | None = None
+    #: The event that `previous`, and what `why` says of it, came with.
+    previous_from: EventId | None = None
     why: str = ""
     part_of: DeliveryId | None = None
     #: Whose parts it acts for: its own, or those of the one that it repeats or sums up; None: it acts for its event.
@@ -122,11 +127,16 @@ def check_token(new: NewDelivery) -> None:
         raise ValueError(f"{new.id} has a token, and a gate, an order or a delay")
 
 
-def ask(new: NewDelivery, memories: Memories, body: Body, *, now: datetime) -> Verdict:
-    """Ask the delivery's gates in their order, and let the memories move on. `now` is the transaction's."""
-    previous, why = _ask_changed(new, memories, now)
+def ask(new: NewDelivery, memories: Memories, body: Body, *, event: EventId, now: datetime) -> Verdict:
+    """Ask the gates of an event's delivery in their order, and let the memories move on. `now` is the transaction's."""
+    known = memories.values.get(new.changed.memory) if new.changed else None
+    previous_from = None if known is None else known.event
+    previous, why = _ask_changed(new, memories, event, now)
     if why:
-        return Verdict(rows=(Placed(id=new.id, state=State.SUPPRESSED, why=why, replay_of=new.replay_of),))
+        suppressed = Placed(
+            id=new.id, state=State.SUPPRESSED, why=why, previous_from=previous_from, replay_of=new.replay_of
+        )
+        return Verdict(rows=(suppressed,))
     if new.once is not None:
         window = memories.windows.get(new.once.memory)
         if window is not None and now < window.until:
@@ -141,6 +151,7 @@ def ask(new: NewDelivery, memories: Memories, body: Body, *, now: datetime) -> V
                 due_in=new.due_in,
                 order=new.order,
                 previous=previous,
+                previous_from=previous_from,
                 is_replay=new.is_replay,
                 replay_of=new.replay_of,
             ),
@@ -148,13 +159,13 @@ def ask(new: NewDelivery, memories: Memories, body: Body, *, now: datetime) -> V
     )
 
 
-def _ask_changed(new: NewDelivery, memories: Memories, now: datetime) -> tuple[str | None, str]:
+def _ask_changed(new: NewDelivery, memories: Memories, event: EventId, now: datetime) -> tuple[str | None, str]:
     """Return the value before, and why the delivery is suppressed; "" if it is not."""
     gate = new.changed
     if gate is None:
         return None, ""
     known = memories.values.get(gate.memory)
-    memories.values[gate.memory] = Known(gate.value, now)
+    memories.values[gate.memory] = Known(gate.value, now, event)
     is_wanted = gate.wanted_to is None or gate.value in gate.wanted_to
     if known is None:
         acts = gate.acts_first and gate.wanted_from is None and is_wanted

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 import anyio.lowlevel
 
 from hookline.daemon.ids import Ids
-from hookline.daemon.store.changes import Answer, Change, DeliveryId, Lane, State, Token
+from hookline.daemon.store import memory_deleting as deleting
+from hookline.daemon.store.changes import Answer, Audit, Change, DeliveryId, Lane, State, Token
 from hookline.daemon.store.memory_changes import make
+from hookline.daemon.store.memory_prune import remove_old
 from hookline.daemon.store.memory_reader import MemoryReader
 from hookline.daemon.store.memory_rows import NEVER
 from hookline.daemon.store.memory_tables import Tables, event_made_at
-from hookline.daemon.store.port import Claimed, Health, StoreError
-from hookline.rules import EventId
-
-T = TypeVar("T")
-Name = TypeVar("Name", bound=str)
+from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.stored import Claimed, Deletion, DeletionStep, Fact, Health
+from hookline.rules import EventId, Json
 
 _ACCEPT_LEASE = timedelta(seconds=60)
 
@@ -26,11 +25,19 @@ _ACCEPT_LEASE = timedelta(seconds=60)
 class MemoryStore:
     """Keeps the `Store` protocol's word in everything but durability; `close` and `open` again act as a restart."""
 
-    def __init__(self, *, clock: Callable[[], datetime], ids: Ids, accept_lease: timedelta = _ACCEPT_LEASE) -> None:
-        """`accept_lease` is the lease of deliveries that are inserted running."""
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], datetime],
+        ids: Ids,
+        since: Callable[[timedelta], datetime] | None = None,
+        accept_lease: timedelta = _ACCEPT_LEASE,
+    ) -> None:
+        """`accept_lease` and `since` as for `SqliteStore`."""
         self._clock = clock
         self._ids = ids
-        self._tables = Tables(clock=clock, accept_lease=accept_lease)
+        self._since = since or (lambda age: clock() - age)
+        self._tables = Tables(clock=clock, since=self._since, accept_lease=accept_lease)
         self._is_open = False
 
     async def open(self) -> None:
@@ -54,6 +61,11 @@ class MemoryStore:
         """Note that this rule set went live."""
         await self._turn()
         self._tables.last_good_rules = version
+
+    async def note(self, name: str, value: Json) -> None:
+        """Remember a fact of the daemon's own upkeep."""
+        await self._turn()
+        self._tables.facts[name] = Fact(value=value, at=self._clock())
 
     async def write(self, changes: Sequence[Change]) -> list[Answer]:
         """Make the changes and answer each, in order."""
@@ -118,40 +130,61 @@ class MemoryStore:
         await self._turn()
         return sorted(event_id for event_id, stored in self._tables.events.items() if stored.is_unrouted)[:limit]
 
+    async def latest(self) -> datetime | None:
+        """Return when the newest event or delivery was made, None if there is none."""
+        await self._turn()
+        made = [event_made_at(event) for event in self._tables.events]
+        return max([*made, *(row.created_at for row in self._tables.deliveries.values())], default=None)
+
+    async def put_off(self, by: timedelta, *, after: datetime) -> int:
+        """Let all that is due after `after` be due later; return how many deliveries that are."""
+        await self._turn()
+        late = [row for row in self._tables.of_state(State.PENDING) if row.due_at > after]
+        for row in late:
+            row.due_at += by
+        for window in self._tables.memories.windows.values():
+            if window.until > after:
+                window.until += by
+        return len(late)
+
+    async def pull_in(self, to: datetime) -> int:
+        """Let all that is due after `to` be due then; return how many deliveries that were."""
+        await self._turn()
+        late = [row for row in self._tables.of_state(State.PENDING) if row.due_at > to]
+        for row in late:
+            row.due_at = to
+        return len(late)
+
     async def prune(self, *, events: timedelta, dedupe: timedelta, dead: timedelta, limit: int) -> int:
         """Remove at most `limit` rows (keys, events, deliveries, rejections) that are older."""
         await self._turn()
-        tables, now = self._tables, self._clock()
-        old_keys = [key for key, known in tables.keys.items() if event_made_at(known.event_id) < now - dedupe][:limit]
-        for key in old_keys:
-            del tables.keys[key]
-        removed = len(old_keys)
-        for event_id in sorted(tables.events):
-            rows = [row for row in tables.deliveries.values() if row.event_id == event_id]
-            is_kept = (
-                tables.events[event_id].is_unrouted
-                or event_made_at(event_id) >= now - events
-                or any(tables.is_needed(row, dead_since=now - dead) for row in rows)
-            )
-            if is_kept:
-                continue
-            # Deliveries before their event, so that what the limit cuts in two can be removed by the next call.
-            for row in rows[: limit - removed]:
-                del tables.deliveries[row.id]
-                removed += 1
-            if removed == limit:
-                break
-            del tables.events[event_id]
-            removed += 1
-        before_hour = (now - events).replace(minute=0, second=0, microsecond=0)
-        old_buckets = [bucket for bucket in tables.rejections if bucket[2] < before_hour]
-        for bucket in old_buckets[: limit - removed]:
-            del tables.rejections[bucket]
-            removed += 1
-        removed += _prune_hours(tables.hours, before_hour, limit - removed)
-        removed += _prune_hours(tables.rule_hours, before_hour, limit - removed)
-        removed += _prune_hours(tables.lane_hours, before_hour, limit - removed)
-        return removed + tables.memories.prune(over_by=now, untouched_since=now - dedupe, limit=limit - removed)
+        since = self._since
+        return remove_old(self._tables, events=since(events), dedupe=since(dedupe), dead=since(dead), limit=limit)
+
+    async def begin_deletion(self, which: Deletion, audit: Audit) -> int:
+        """Note what is to be removed for good; return its number."""
+        await self._turn()
+        return deleting.begin(self._tables, which, audit)
+
+    async def continue_deletion(self, number: int) -> DeletionStep:
+        """Remove all of a deletion's events that nothing runs for. Raises `KeyError`."""
+        await self._turn()
+        return deleting.step(self._tables, number)
+
+    async def end_deletion(self, number: int) -> None:
+        """Note that nothing is left to do for it."""
+        await self._turn()
+        self._tables.deletions.pop(number, None)
+
+    async def checkpoint(self) -> bool:
+        """Do nothing: there is no log of changes."""
+        await self._turn()
+        return True
+
+    async def shrink(self) -> int:
+        """Do nothing: what is removed gives its room back by itself."""
+        await self._turn()
+        return 0
 
     def reader(self) -> MemoryReader:
         """Return a reader of the same dicts."""
@@ -162,12 +195,3 @@ class MemoryStore:
         await anyio.lowlevel.checkpoint()
         if not self._is_open:
             raise StoreError("the store is not open")
-
-
-def _prune_hours(hours: dict[tuple[Name, datetime], T], before_hour: datetime, room: int) -> int:
-    """Remove at most `room` rows before an hour, but each name's last one, and return how many."""
-    last = dict(sorted(hours))
-    old = [(name, hour) for name, hour in hours if hour < min(before_hour, last[name])][:room]
-    for one in old:
-        del hours[one]
-    return len(old)

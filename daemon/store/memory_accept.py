@@ -13,17 +13,18 @@ from hookline.daemon.store.changes import Accept, Accepted, DeliveryId, NewDeliv
 from hookline.daemon.store.gates import Body, Placed, ask, is_plain
 from hookline.daemon.store.memory_rows import DeliveryRow
 from hookline.daemon.store.memory_tables import Key, Tables, event_made_at, hour_of
-from hookline.daemon.store.port import StoredEvent
+from hookline.daemon.store.stored import StoredEvent
 from hookline.rules import EventId
 
 
 def accept(tables: Tables, change: Accept) -> tuple[Accepted, ...]:
     """Take the events that are new, and answer each."""
     body = Body(len(change.request.body))
-    return tuple(_accept_one(tables, change, new, body) for new in change.events)
+    request = max(tables.requests.values(), default=0) + 1
+    return tuple(_accept_one(tables, change, new, body, request) for new in change.events)
 
 
-def _accept_one(tables: Tables, change: Accept, new: NewEvent, body: Body) -> Accepted:
+def _accept_one(tables: Tables, change: Accept, new: NewEvent, body: Body, request: int) -> Accepted:
     event = new.event
     key = (event.source, event.key)
     content = _content(new, change.request)
@@ -31,10 +32,11 @@ def _accept_one(tables: Tables, change: Accept, new: NewEvent, body: Body) -> Ac
     # The very same event again is a batch that is repeated after an unknown outcome.
     if known is not None and known.event_id == event.id:
         return Accepted(event_id=event.id)
-    if known is not None and event_made_at(known.event_id) > tables.clock() - change.dedupe_window:
+    if known is not None and event_made_at(known.event_id) > tables.since(change.dedupe_window):
         return _count_duplicate(tables, known, is_conflict=known.content != content)
     tables.keys[key] = Key(event_id=event.id, content=content)
     tables.events[event.id] = _stored(new, change.request)
+    tables.requests[event.id] = request
     hour = (event.source, hour_of(tables.clock()))
     tables.hours[hour] = (tables.hours.get(hour, (0, event))[0] + 1, event)
     count_matches(tables, new.matched, event.id, tables.clock())
@@ -66,7 +68,7 @@ def insert(tables: Tables, event_id: EventId, deliveries: Iterable[NewDelivery],
         if is_plain(new):
             place(tables, Placed(id=new.id, replay_of=new.replay_of), new, event_id)
         else:
-            verdict = ask(new, tables.memories, body, now=now)
+            verdict = ask(new, tables.memories, body, event=event_id, now=now)
             for placed in verdict.rows:
                 place(tables, placed, new, event_id)
             for counted in verdict.counted:
@@ -97,6 +99,7 @@ def place(tables: Tables, placed: Placed, new: NewDelivery, event_id: EventId) -
         state=placed.state,
         order=placed.order,
         previous=placed.previous,
+        previous_from=placed.previous_from,
         why=placed.why,
         part_of=placed.part_of,
         parts_of=placed.parts_of,

@@ -11,6 +11,7 @@ from hookline.daemon.ids import decode
 from hookline.daemon.store.changes import (
     Accept,
     Answer,
+    Audit,
     Cancel,
     Change,
     DeliveryId,
@@ -29,9 +30,10 @@ from hookline.daemon.store.changes import (
 )
 from hookline.daemon.store.gates import Body, Placed, check_token
 from hookline.daemon.store.memory_accept import accept, count, count_matches, insert, place
+from hookline.daemon.store.memory_audit import audit
 from hookline.daemon.store.memory_rows import DeliveryRow
 from hookline.daemon.store.memory_tables import Tables, event_made_at, hour_of
-from hookline.daemon.store.port import Health, StoredRejection
+from hookline.daemon.store.stored import Health, StoredRejection
 
 _MAX_DETAIL = 500
 
@@ -51,7 +53,7 @@ def make(tables: Tables, change: Change) -> Answer:
         case Replay():
             answer = _replay(tables, change)
         case Cancel():
-            answer = _cancel(tables, change)
+            answer = cancel(tables, change)
         case SetLane():
             _set_lane(tables, change)
         case SetHealth():
@@ -60,6 +62,8 @@ def make(tables: Tables, change: Change) -> Answer:
             answer = _flush(tables)
         case Reject():
             _reject(tables, change)
+        case Audit():
+            audit(tables, change)
         case _:
             assert_never(change)
     return answer
@@ -130,6 +134,7 @@ def _replay(tables: Tables, change: Replay) -> DeliveryId | None:
         due_in=change.due_in,
         order=old.order,
         previous=old.previous,
+        previous_from=old.previous_from,
         parts_of=old.parts_of,
         is_digest=old.is_digest,
         stands_for=0 if old.parts_of is None else old.stands_for,
@@ -139,7 +144,8 @@ def _replay(tables: Tables, change: Replay) -> DeliveryId | None:
     return change.new_id
 
 
-def _cancel(tables: Tables, change: Cancel) -> bool:
+def cancel(tables: Tables, change: Cancel) -> bool:
+    """Cancel a delivery that waits; return whether it did."""
     row = tables.deliveries.get(change.delivery_id)
     if row is None:
         return False
@@ -162,7 +168,7 @@ def _take_out(tables: Tables, row: DeliveryRow) -> bool:
     opened.members -= 1
     count(tables, opened.id, -1)
     if not opened.members:
-        _cancel(tables, Cancel(delivery_id=opened.id))
+        cancel(tables, Cancel(delivery_id=opened.id))
     return True
 
 

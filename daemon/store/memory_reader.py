@@ -10,16 +10,20 @@ from hookline.daemon.ids import encode, lowest_at
 from hookline.daemon.store.changes import Attempt, DeliveryId, State
 from hookline.daemon.store.memory_rows import DeliveryRow
 from hookline.daemon.store.memory_tables import Tables, event_made_at
-from hookline.daemon.store.port import (
+from hookline.daemon.store.stored import (
+    Deletion,
     DeliveryFilter,
     EventFilter,
+    Fact,
     LaneActivity,
     LaneState,
     RuleActivity,
     SourceActivity,
+    StoredAudit,
     StoredDelivery,
     StoredEvent,
     StoredRejection,
+    Tally,
 )
 from hookline.rules import EventId
 
@@ -39,12 +43,7 @@ class MemoryReader:
         found = [
             stored
             for event_id, stored in sorted(self._tables.events.items(), reverse=True)
-            if (before is None or event_id < before)
-            and _is_between("evt", event_id, where.since, where.until)
-            and where.source in (None, stored.event.source)
-            and where.type in (None, stored.event.type)
-            and where.tenant in (None, stored.event.tenant)
-            and (stored.is_unrouted or not where.is_unrouted)
+            if (before is None or event_id < before) and is_picked(stored, where)
         ]
         return found[:limit]
 
@@ -179,6 +178,34 @@ class MemoryReader:
         """Return the version that went live last, or None."""
         return self._tables.last_good_rules
 
+    async def audit(self, *, limit: int, before: int | None = None, since: datetime | None = None) -> list[StoredAudit]:
+        """Return what was done by hand and by retention, newest first."""
+        found = [
+            row
+            for row in reversed(self._tables.audit)
+            if (before is None or row.id < before) and (since is None or row.at >= since)
+        ]
+        return found[:limit]
+
+    async def tally(self, which: Deletion) -> Tally:
+        """Count what a deletion would remove."""
+        ids = [event_id for event_id, stored in sorted(self._tables.events.items()) if is_meant(stored, which)]
+        rows = [row for row in self._tables.deliveries.values() if row.event_id in ids]
+        return Tally(
+            events=len(ids),
+            first=ids[0] if ids else None,
+            last=ids[-1] if ids else None,
+            deliveries=Counter(row.state for row in rows),
+        )
+
+    async def deletions(self) -> list[int]:
+        """Return the numbers of the deletions under way, oldest first."""
+        return sorted(self._tables.deletions)
+
+    async def facts(self) -> Mapping[str, Fact]:
+        """Return what the daemon noted of its own upkeep, by name."""
+        return dict(self._tables.facts)
+
     async def counts(self) -> Mapping[str, int]:
         """Return `events`, `duplicates`, `rejected`, and deliveries by state."""
         states = Counter(row.state.value for row in self._tables.deliveries.values())
@@ -218,6 +245,22 @@ class MemoryReader:
             order=row.order,
             is_behind=self._tables.is_behind(row),
         )
+
+
+def is_picked(stored: StoredEvent, where: EventFilter) -> bool:
+    """Whether the filter lets the event pass."""
+    return (
+        _is_between("evt", stored.event.id, where.since, where.until)
+        and where.source in (None, stored.event.source)
+        and where.type in (None, stored.event.type)
+        and where.tenant in (None, stored.event.tenant)
+        and (stored.is_unrouted or not where.is_unrouted)
+    )
+
+
+def is_meant(stored: StoredEvent, which: Deletion) -> bool:
+    """Whether the deletion is of this event."""
+    return stored.event.id in which.events if which.where is None else is_picked(stored, which.where)
 
 
 def _is_between(prefix: str, written: str, since: datetime | None, until: datetime | None) -> bool:

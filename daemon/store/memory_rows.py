@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from hookline.daemon.store.changes import Attempt, DeliveryId, Lane, State, Token
-from hookline.daemon.store.port import Claimed
+from hookline.daemon.store.stored import Claimed
 from hookline.rules import EventId
 
 #: Before all else.
@@ -39,6 +39,7 @@ class DeliveryRow:
     tries: list[Attempt] = field(default_factory=list)
     order: str | None = None
     previous: str | None = None
+    previous_from: EventId | None = None
     why: str = ""
     part_of: DeliveryId | None = None
     parts_of: DeliveryId | None = None

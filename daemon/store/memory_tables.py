@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from hookline.daemon.ids import decode, made_at
 from hookline.daemon.store.changes import DeliveryId, Lane, State, Token
 from hookline.daemon.store.gates import Memories
 from hookline.daemon.store.memory_rows import DeliveryRow
-from hookline.daemon.store.port import Health, StoredEvent, StoredRejection
+from hookline.daemon.store.stored import Deletion, Fact, Health, StoredAudit, StoredEvent, StoredRejection
 from hookline.rules import Event, EventId
 
 
@@ -28,9 +28,13 @@ class Tables:
     """All rows."""
 
     clock: Callable[[], datetime]
+    #: Returns the time before which what is stored is older than an age.
+    since: Callable[[timedelta], datetime]
     #: The lease of deliveries that are inserted running.
     accept_lease: timedelta
     events: dict[EventId, StoredEvent] = field(default_factory=dict)
+    #: Which events came in one request: its number by event.
+    requests: dict[EventId, int] = field(default_factory=dict)
     deliveries: dict[DeliveryId, DeliveryRow] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     #: Lane -> why it is held.
@@ -52,6 +56,12 @@ class Tables:
     counted_since: datetime | None = None
     last_good_rules: str | None = None
     duplicates: int = 0
+    audit: list[StoredAudit] = field(default_factory=list)
+    #: The rows of `audit` that sum up a day, by what and day.
+    days: dict[tuple[str, date], int] = field(default_factory=dict)
+    #: Those under way: what is to go, and the last event there was.
+    deletions: dict[int, tuple[Deletion, EventId]] = field(default_factory=dict)
+    facts: dict[str, Fact] = field(default_factory=dict)
     keys: dict[tuple[str, str], Key] = field(default_factory=dict)
 
     def of_state(self, state: State) -> list[DeliveryRow]:

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
-from hookline.daemon.store.changes import Answer, Attempt, Change, DeliveryId, Lane, State, Token
-from hookline.rules import Event, EventId
+from hookline.daemon.store.changes import Answer, Attempt, Audit, Change, DeliveryId, Lane, Token
+from hookline.daemon.store.stored import (
+    Claimed,
+    Deletion,
+    DeletionStep,
+    DeliveryFilter,
+    EventFilter,
+    Fact,
+    Health,
+    LaneActivity,
+    LaneState,
+    RuleActivity,
+    SourceActivity,
+    StoredAudit,
+    StoredDelivery,
+    StoredEvent,
+    StoredRejection,
+    Tally,
+)
+from hookline.rules import EventId, Json
 
 #: What keeps a store from working. `refused`: one change, by its own fault; to repeat it is no use. `replaced`: its
 #: file was removed, or another one stands in its place. `unfit`: a file that this program cannot work with wherever it
@@ -17,8 +34,13 @@ StoreTrouble = Literal["disk_full", "read_only", "io", "locked", "corrupt", "rep
 
 #: After these nothing more is written by this process: what the disk holds is unknown, and the next start finds out.
 ENDS_THE_PROCESS: Final = frozenset[StoreTrouble]({"io", "corrupt", "replaced"})
+#: These last until their cause is gone; of others each failure stands for itself.
+LASTING: Final = frozenset[StoreTrouble]({"disk_full", "read_only", "locked"}) | ENDS_THE_PROCESS
 #: To start again does not help against these: somebody has to do something first (exit 78).
 NEEDS_A_PERSON: Final = frozenset[StoreTrouble]({"corrupt", "unfit"})
+
+#: Rows of the audit go after that.
+AUDIT_KEPT: Final = timedelta(days=366)
 
 
 class StoreError(Exception):
@@ -31,191 +53,6 @@ class StoreError(Exception):
         """Say what happened, for people, and of what kind it is, for code."""
         super().__init__(message)
         self.kind: StoreTrouble = kind
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """A delivery that is ours until its lease ends."""
-
-    id: DeliveryId
-    token: Token
-    event_id: EventId
-    rule: str
-    step: str
-    lane: Lane
-    destination: str
-    #: Attempts made before this one.
-    attempts: int
-    #: When it was created: `give_up_after` counts from here.
-    created_at: datetime
-    #: How often a process died while it ran.
-    crashes: int = 0
-    #: Canonical JSON of its order, if it has one: when it ends, the next of it becomes due.
-    order: str | None = None
-    #: Of `changed`: canonical JSON of what the value was before; None if it asks for no change, or nothing was known.
-    previous: str | None = None
-    #: It acts for the events that were collected into it.
-    is_digest: bool = False
-    #: It tells of deliveries that `once` suppressed: how many; 0 for all others.
-    suppressed: int = 0
-    is_replay: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredEvent:
-    """An event as it stands in the store."""
-
-    event: Event
-    body: bytes
-    content_type: str
-    pointer: tuple[str | int, ...] | None
-    rules_version: str
-    is_unrouted: bool
-    matched: tuple[str, ...]
-    #: How many requests came again with its key, and how many of those with another body.
-    duplicates: int
-    conflicts: int
-    #: As in `Request`.
-    document: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredDelivery:
-    """A delivery as it stands in the store."""
-
-    id: DeliveryId
-    event_id: EventId
-    source: str
-    event_type: str
-    rule: str
-    step: str
-    lane: Lane
-    destination: str
-    state: State
-    created_at: datetime
-    due_at: datetime
-    #: How often it was tried.
-    attempts: int
-    #: How often a process died while it ran.
-    crashes: int
-    replay_of: DeliveryId | None
-    #: The last attempt, if any.
-    last_attempt: Attempt | None
-    is_replay: bool = False
-    #: Why it was suppressed, for people: "once: dlv_… acted for it", "unchanged", "the first value seen"; else "".
-    why: str = ""
-    #: The delivery that acts for it: its digest, or the first of `once`.
-    part_of: DeliveryId | None = None
-    #: For how many it acts: those in its digest, or that `once` suppressed; 0 for all others.
-    stands_for: int = 0
-    is_digest: bool = False
-    #: Canonical JSON of its order, if it has one.
-    order: str | None = None
-    #: It waits for an earlier one of its order to end; `due_at` says nothing.
-    is_behind: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneState:
-    """What waits and runs in a lane."""
-
-    lane: Lane
-    pending: int
-    running: int
-    #: When the pending one that has waited longest was due; None if none waits.
-    oldest_due_at: datetime | None
-    is_held: bool
-    reason: str
-    #: Since when it only fails; None if it does not.
-    failing_since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """A lane that fails."""
-
-    since: datetime
-    #: Per cent of its failure budget that an event told of.
-    told: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneActivity:
-    """What was tried in a lane in the hours asked for."""
-
-    lane: Lane
-    #: Attempts that ended delivered, and that did not.
-    delivered: int
-    failed: int
-    #: When one was delivered last, to the hour; None if none was in these hours.
-    last_delivered_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRejection:
-    """Refused requests of one source, reason and hour."""
-
-    source: str
-    reason: str
-    first_at: datetime
-    last_at: datetime
-    count: int
-    detail: str
-    client_ip: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceActivity:
-    """What a source has received, as far back as the store remembers."""
-
-    source: str
-    #: The last event, which may be pruned by now.
-    last_event_id: EventId
-    last_at: datetime
-    last_type: str
-    #: How many were stored in the hours asked for.
-    events: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleActivity:
-    """What a rule has matched, as far back as the store remembers."""
-
-    #: Its name; "" for all fallbacks together.
-    rule: str
-    #: The last event, which may be pruned by now.
-    last_event_id: EventId
-    last_at: datetime
-    #: How many events of the hours asked for it matched.
-    events: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventFilter:
-    """Which events to list; every field narrows."""
-
-    source: str | None = None
-    type: str | None = None
-    tenant: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    #: True: only unrouted ones.
-    is_unrouted: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryFilter:
-    """Which deliveries to list; every field narrows."""
-
-    event_id: EventId | None = None
-    source: str | None = None
-    destination: str | None = None
-    rule: str | None = None
-    state: State | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    #: True: only those that no other repeats (`replay_of`).
-    not_replayed: bool = False
 
 
 class Reader(Protocol):
@@ -296,6 +133,22 @@ class Reader(Protocol):
         """Return the version that `Store.keep_rules` was last told of, or None."""
         ...
 
+    async def audit(self, *, limit: int, before: int | None = None, since: datetime | None = None) -> list[StoredAudit]:
+        """Return what was done by hand and by retention."""
+        ...
+
+    async def tally(self, which: Deletion) -> Tally:
+        """Count what a deletion would remove. Its cost grows with the number of all events."""
+        ...
+
+    async def deletions(self) -> list[int]:
+        """Return the numbers of the deletions under way, oldest first."""
+        ...
+
+    async def facts(self) -> Mapping[str, Fact]:
+        """Return what the daemon noted of its own upkeep, by name."""
+        ...
+
     async def counts(self) -> Mapping[str, int]:
         """Return `events`, `duplicates`, `rejected`, and deliveries by state; for `demo`, tests and small stores."""
         ...
@@ -326,6 +179,10 @@ class Store(Protocol):
 
     async def keep_rules(self, version: str) -> None:
         """Note that this rule set went live; `version` is the hash of its manifest, kept before."""
+        ...
+
+    async def note(self, name: str, value: Json) -> None:
+        """Remember a fact of the daemon's own upkeep, in place of what was noted under that name before."""
         ...
 
     async def write(self, changes: Sequence[Change]) -> list[Answer]:
@@ -367,8 +224,53 @@ class Store(Protocol):
         """Return events that are yet to be routed, oldest first."""
         ...
 
+    async def latest(self) -> datetime | None:
+        """Return when the newest event or delivery was made, None if there is none."""
+        ...
+
+    async def put_off(self, by: timedelta, *, after: datetime) -> int:
+        """Let all that is due after `after` be due later, memories of `once` too; return how many deliveries.
+
+        What was asked before counts by the old time, whatever is asked afterwards by the new one.
+        """
+        ...
+
+    async def pull_in(self, to: datetime) -> int:
+        """Let all that is due after `to` be due then; return how many deliveries that were."""
+        ...
+
     async def prune(self, *, events: timedelta, dedupe: timedelta, dead: timedelta, limit: int) -> int:
         """Remove at most `limit` rows that are older; return how many. Nothing unfinished or held goes."""
+        ...
+
+    async def begin_deletion(self, which: Deletion, audit: Audit) -> int:
+        """Note what is to be removed for good, durably, and return its number: the id of its row of the audit.
+
+        The row's counts grow with each step.
+        """
+        ...
+
+    async def continue_deletion(self, number: int) -> DeletionStep:
+        """Remove some of a deletion's events, with every trace of what was in them, and what waits for them.
+
+        Deliveries that wait are cancelled; an event of which one runs is left to a later step. What acts for several
+        events goes on for the others. Raises `KeyError` if no such deletion is under way.
+        """
+        ...
+
+    async def end_deletion(self, number: int) -> None:
+        """Note that nothing is left to do for it."""
+        ...
+
+    async def checkpoint(self) -> bool:
+        """Take the log of changes into the file, and empty it; False while somebody still reads what stands in it."""
+        ...
+
+    async def shrink(self) -> int:
+        """Give some of the room that removed rows left back to the file system; return how many bytes.
+
+        0 if there is too little of it to be worth that.
+        """
         ...
 
     def reader(self) -> Reader:

@@ -83,7 +83,7 @@ def accept(batch: Batch, accepts: Sequence[Accept]) -> list[tuple[Accepted, ...]
     keys = _insert_keys(connection, [event for _, _, events in prepared for event in events])
     rows = _Rows()
     answers = []
-    oldest = {window: lowest_at(moment.at - window) for window in {change.dedupe_window for change in accepts}}
+    oldest = {window: lowest_at(moment.since(window)) for window in {change.dedupe_window for change in accepts}}
     for change, body, events in prepared:
         fresh: list[_Prepared] = []
         answers.append(tuple([_decide(event, keys, rows, fresh, oldest[change.dedupe_window]) for event in events]))

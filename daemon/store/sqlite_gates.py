@@ -21,6 +21,8 @@ from hookline.daemon.store.sqlite_rows import (
     bound_or_null,
     delivery_id,
     delivery_number,
+    event_id,
+    event_number,
     length,
     micros,
     moment,
@@ -73,7 +75,7 @@ def place(batch: Batch, coming: Sequence[Coming]) -> set[int]:
     for new, event, body in coming:
         check_token(new)
         step_id, lane_id = batch.names.step(new)
-        verdict = ask(new, memories, body, now=batch.moment.at)
+        verdict = ask(new, memories, body, event=event_id(event), now=batch.moment.at)
         placings += [
             Placing(
                 placed=placed,
@@ -129,6 +131,7 @@ def _extras(placed: Placed, number: int) -> Row:
         number,
         bound_or_null(placed.order),
         bound_or_null(placed.previous),
+        None if placed.previous_from is None else event_number(placed.previous_from),
         bound(placed.why),
         _number(placed.part_of),
         _number(placed.parts_of),
@@ -155,8 +158,8 @@ def _recall(connection: sqlite3.Connection, coming: Sequence[Coming]) -> Memorie
     digest = {one.new.digest.memory for one in coming if one.new.digest}
     return Memories(
         values={
-            memory: Known(value, moment(touched_at))
-            for memory, value, touched_at in _known(connection, "known_values", changed)
+            memory: Known(value, moment(touched_at), None if event is None else event_id(event))
+            for memory, value, touched_at, event in _known(connection, "known_values", changed)
         },
         windows={
             memory: Window(moment(until), delivery_id(first), None if summary is None else delivery_id(summary))
@@ -176,7 +179,10 @@ def _known(connection: sqlite3.Connection, name: str, memories: Collection[str])
 
 def _keep(connection: sqlite3.Connection, memories: Memories, coming: Sequence[Coming]) -> None:
     """Write what the gates remember now."""
-    values = [(memory, known.value, micros(known.touched_at)) for memory, known in memories.values.items()]
+    values = [
+        (memory, known.value, micros(known.touched_at), None if known.event is None else event_number(known.event))
+        for memory, known in memories.values.items()
+    ]
     windows = [
         (memory, micros(window.until), delivery_number(window.first), _number(window.summary))
         for memory, window in memories.windows.items()

@@ -2,7 +2,7 @@
 
 -- name: known_values
 -- One row, here and below: each row that is fetched costs a round of the interpreter's lock.
-SELECT json_group_array(json_array(memory, value, touched_at)) FROM changed WHERE memory IN (VALUES (?));
+SELECT json_group_array(json_array(memory, value, touched_at, event_id)) FROM changed WHERE memory IN (VALUES (?));
 
 -- name: known_windows
 SELECT json_group_array(json_array(memory, until_at, first, summary)) FROM once WHERE memory IN (VALUES (?));
@@ -12,8 +12,8 @@ SELECT json_group_array(json_array(memory, delivery_id, flush_on_stop, members, 
 WHERE memory IN (VALUES (?));
 
 -- name: keep_values
-INSERT INTO changed (memory, value, touched_at) VALUES (?, ?, ?)
-ON CONFLICT (memory) DO UPDATE SET value = excluded.value, touched_at = excluded.touched_at;
+INSERT INTO changed (memory, value, touched_at, event_id) VALUES (?, ?, ?, ?)
+ON CONFLICT (memory) DO UPDATE SET value = excluded.value, touched_at = excluded.touched_at, event_id = excluded.event_id;
 
 -- name: keep_windows
 INSERT INTO once (memory, until_at, first, summary) VALUES (?, ?, ?, ?)
@@ -29,8 +29,8 @@ DELETE FROM digests WHERE memory IN (VALUES (?));
 
 -- name: insert_extras
 INSERT INTO delivery_extras (
-    delivery_id, order_key, previous, why, part_of, parts_of, is_digest, stands_for, is_replay
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+    delivery_id, order_key, previous, previous_from, why, part_of, parts_of, is_digest, stands_for, is_replay
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: count_parts
 UPDATE delivery_extras SET stands_for = stands_for + c.column2
@@ -81,7 +81,7 @@ UPDATE digests SET members = members - 1 WHERE delivery_id = ?;
 UPDATE delivery_extras SET part_of = NULL WHERE delivery_id = ?;
 
 -- name: to_replay
-SELECT d.event_id, d.step_id, d.lane_id, l.name, x.order_key, x.previous, x.parts_of, coalesce(x.is_digest, 0),
+SELECT d.event_id, d.step_id, d.lane_id, l.name, x.order_key, x.previous, x.previous_from, x.parts_of, coalesce(x.is_digest, 0),
     coalesce(x.stands_for, 0)
 FROM deliveries AS d JOIN lanes AS l ON l.id = d.lane_id LEFT JOIN delivery_extras AS x ON x.delivery_id = d.id
 WHERE d.id = ?;

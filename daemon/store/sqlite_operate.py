@@ -18,6 +18,7 @@ from hookline.daemon.store.sqlite_rows import (
     bound,
     delivery_id,
     delivery_number,
+    event_id,
     json_or_null,
     micros,
     number_or_none,
@@ -67,7 +68,7 @@ def replay(batch: Batch, change: Replay) -> DeliveryId | None:
         return None
     if select_many(batch.connection, _SQL["known_deliveries"], [(delivery_number(change.new_id),)]):
         return change.new_id
-    event, step_id, lane_id, lane, order, previous, parts_of, is_digest, stands_for = found
+    event, step_id, lane_id, lane, order, previous, previous_from, parts_of, is_digest, stands_for = found
     if parts_of is not None:
         # Both act for the same events.
         run_many(batch.connection, _GATES["close_digests"], [(parts_of,)])
@@ -76,6 +77,7 @@ def replay(batch: Batch, change: Replay) -> DeliveryId | None:
         due_in=change.due_in,
         order=unbound(order),
         previous=unbound(previous),
+        previous_from=None if previous_from is None else event_id(previous_from),
         parts_of=None if parts_of is None else delivery_id(parts_of),
         is_digest=bool(is_digest),
         stands_for=0 if parts_of is None else stands_for,

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from hookline.daemon.ids import made_at
 from hookline.daemon.store.changes import DeliveryId, Lane, Token
-from hookline.daemon.store.port import Claimed, Health
 from hookline.daemon.store.sqlite_rows import (
     bound,
     delivery_id,
@@ -20,6 +19,7 @@ from hookline.daemon.store.sqlite_rows import (
 )
 from hookline.daemon.store.sqlite_statements import Row, run_many, statements
 from hookline.daemon.store.sqlite_writer import SqliteWriter
+from hookline.daemon.store.stored import Claimed, Health
 from hookline.rules import EventId
 
 _SQL = statements("sqlite_queue")

@@ -45,8 +45,11 @@ SELECT id FROM events WHERE is_unrouted = 1 ORDER BY id LIMIT ?;
 -- A stretch of events past their time, each with how many deliveries it has, and whether it must stay: unrouted, work left to
 -- do, or a dead letter that is still to be shown; or collected into such a one, or into one that is repeated by such a one.
 -- One row, as `running` in sqlite_write.sql.
-SELECT json_group_array(json_array(id, request_id, deliveries, must_stay)) FROM (
-    SELECT id, request_id, (SELECT count(*) FROM deliveries WHERE event_id = events.id) AS deliveries,
+SELECT json_group_array(json_array(id, request_id, coalesce(size, 0), deliveries, must_stay)) FROM (
+    SELECT id, request_id, (
+            SELECT length(body) FROM requests WHERE requests.id = request_id AND last_event_id = events.id
+        ) AS size,
+        (SELECT count(*) FROM deliveries WHERE event_id = events.id) AS deliveries,
         is_unrouted OR EXISTS (
             SELECT 1 FROM deliveries WHERE event_id = events.id AND (
                 state IN (0, 1, 7) OR (state = 3 AND due_at >= ?) OR (state = 6 AND EXISTS (
@@ -62,7 +65,9 @@ SELECT json_group_array(json_array(id, request_id, deliveries, must_stay)) FROM 
 );
 
 -- name: deliveries_of
-SELECT json_group_array(json_array(id, state)) FROM (SELECT id, state FROM deliveries WHERE event_id = ? LIMIT ?);
+SELECT json_group_array(json_array(id, state, tries)) FROM (
+    SELECT id, state, attempts + crashes AS tries FROM deliveries WHERE event_id = ? LIMIT ?
+);
 
 -- name: delete_attempts
 DELETE FROM attempts WHERE delivery_id IN (VALUES (?));

@@ -3,7 +3,7 @@
 -- name: event_rows
 SELECT e.id, e.source, e.type, e.sender_id, e.key, e.tenant, e.subject, e.occurred_at, e.received_at, e.pointer,
     e.matched, e.is_unrouted, e.duplicates, e.conflicts, s.version, r.content_type, r.client_ip, r.headers, r.query,
-    r.body, r.document
+    r.body, r.document, r.digest
 FROM events AS e JOIN requests AS r ON r.id = e.request_id JOIN rule_sets AS s ON s.id = e.rule_set_id
 
 -- name: one_event
@@ -148,3 +148,30 @@ SELECT s.version FROM went_live AS w JOIN rule_sets AS s ON s.id = w.rule_set_id
 
 -- name: counters
 SELECT name, value FROM counters WHERE name <> 'starts';
+
+-- name: audit
+SELECT id, at, who, what, subject, count, counts, reason FROM audit WHERE id < ? AND at >= ? ORDER BY id DESC LIMIT ?;
+
+-- name: facts
+SELECT name, value, at FROM facts;
+
+-- name: tally_events
+SELECT count(*), min(e.id), max(e.id) FROM events AS e
+
+-- name: tally_deliveries
+SELECT d.state, count(*) FROM events AS e JOIN deliveries AS d ON d.event_id = e.id
+
+-- name: of_picked
+WHERE e.id >= :from AND e.id < :to
+    AND (:source IS NULL OR e.source = :source)
+    AND (:type IS NULL OR e.type = :type)
+    AND (:tenant IS NULL OR e.tenant = :tenant)
+
+-- name: of_named
+WHERE e.id IN (SELECT value FROM json_each(:ids))
+
+-- name: by_state
+GROUP BY d.state
+
+-- name: deletions
+SELECT audit_id FROM deletions ORDER BY audit_id;

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,23 +15,15 @@ import aiosqlite
 
 from hookline.daemon.ids import lowest_at, made_at
 from hookline.daemon.store.changes import Attempt, DeliveryId, Lane, State
-from hookline.daemon.store.port import (
-    DeliveryFilter,
-    EventFilter,
-    LaneActivity,
-    LaneState,
-    RuleActivity,
-    SourceActivity,
-    StoredDelivery,
-    StoredEvent,
-    StoredRejection,
-    StoreError,
-)
-from hookline.daemon.store.sqlite_file import check_schema, connect, on_thread, store_error
+from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.sqlite_audit import audit_from
+from hookline.daemon.store.sqlite_errors import store_error
+from hookline.daemon.store.sqlite_file import check_schema, connect, on_thread
 from hookline.daemon.store.sqlite_rows import (
     BEHIND,
     HOUR,
     NUMBER_OF_STATE,
+    STATES,
     attempt_from,
     bound,
     bound_or_null,
@@ -43,7 +37,22 @@ from hookline.daemon.store.sqlite_rows import (
     number_or_none,
     unbound,
 )
-from hookline.daemon.store.sqlite_statements import statements
+from hookline.daemon.store.sqlite_statements import Row, statements
+from hookline.daemon.store.stored import (
+    Deletion,
+    DeliveryFilter,
+    EventFilter,
+    Fact,
+    LaneActivity,
+    LaneState,
+    RuleActivity,
+    SourceActivity,
+    StoredAudit,
+    StoredDelivery,
+    StoredEvent,
+    StoredRejection,
+    Tally,
+)
 from hookline.rules import EventId
 
 T = TypeVar("T")
@@ -59,9 +68,10 @@ class SqliteReader:
     Every answer is read to its end at once: a statement left open would keep the -wal file growing (RELIABILITY A10).
     """
 
-    def __init__(self, path: Path) -> None:
-        """`path` is the store's; whether a daemon has it open does not matter."""
+    def __init__(self, path: Path, *, on_failure: Callable[[StoreError], None] = lambda _: None) -> None:
+        """`path` is the store's; whether a daemon has it open does not matter. `on_failure` is told of its failures."""
         self._path = path
+        self._on_failure = on_failure
         self._connection: aiosqlite.Connection | None = None
         self._is_closed = False
         self._opening = asyncio.Lock()
@@ -165,6 +175,43 @@ class SqliteReader:
         found: list[str] = await self._rows(("last_good_rules",), (), lambda row: unbound(row[0]))
         return found[0] if found else None
 
+    async def audit(self, *, limit: int, before: int | None = None, since: datetime | None = None) -> list[StoredAudit]:
+        """Return what was done by hand and by retention, newest first."""
+        values = (_HIGHEST_ID if before is None else before, 0 if since is None else micros(since), limit)
+        return await self._rows(("audit",), values, audit_from)
+
+    async def tally(self, which: Deletion) -> Tally:
+        """Count what a deletion would remove."""
+        where = which.where or EventFilter()
+        end = None if where.until is None else lowest_at(where.until)
+        values = {
+            **_range(where.since, None, end),
+            "source": bound_or_null(where.source),
+            "type": bound_or_null(where.type),
+            "tenant": bound_or_null(where.tenant),
+            "ids": json.dumps([number_or_none("evt", event) for event in which.events]),
+        }
+        part = "of_named" if which.where is None else "of_picked"
+        ((count, first, last),) = await self._rows(("tally_events", part), values, tuple)
+        states: list[Row] = await self._rows(("tally_deliveries", part, "by_state"), values, tuple)
+        deliveries: Counter[State] = Counter()
+        for state, number in states:
+            deliveries[STATES[state]] += number
+        return Tally(
+            events=count,
+            first=None if first is None else event_id(first),
+            last=None if last is None else event_id(last),
+            deliveries=deliveries,
+        )
+
+    async def deletions(self) -> list[int]:
+        """Return the numbers of the deletions under way, oldest first."""
+        return await self._rows(("deletions",), (), lambda row: int(row[0]))
+
+    async def facts(self) -> Mapping[str, Fact]:
+        """Return what the daemon noted of its own upkeep, by name."""
+        return dict(await self._rows(("facts",), (), _fact_from))
+
     async def counts(self) -> Mapping[str, int]:
         """Return `events`, `duplicates`, `rejected`, and deliveries by state; kept, not counted."""
         found: list[tuple[str, int]] = await self._rows(("counters",), (), lambda row: (row[0], row[1]))
@@ -187,7 +234,9 @@ class SqliteReader:
         try:
             return await on_thread(connection, ask)
         except sqlite3.Error as error:
-            raise store_error(error, self._path) from error
+            failure = store_error(error, self._path)
+            self._on_failure(failure)
+            raise failure from error
 
     async def _open(self) -> aiosqlite.Connection:
         async with self._opening:
@@ -206,7 +255,9 @@ class SqliteReader:
                 if connection is not None:
                     await asyncio.shield(asyncio.ensure_future(connection.close()))
                 if isinstance(error, sqlite3.Error):
-                    raise store_error(error, self._path) from error
+                    failure = store_error(error, self._path)
+                    self._on_failure(failure)
+                    raise failure from error
                 raise
             self._connection = connection
             return connection
@@ -241,6 +292,11 @@ def _range(since: datetime | None, until: datetime | None, before: int | None) -
     start = 0 if since is None else min(lowest_at(since), _HIGHEST_ID)
     end = _HIGHEST_ID if until is None else min(lowest_at(until), _HIGHEST_ID)
     return {"from": start, "to": end if before is None else min(end, before)}
+
+
+def _fact_from(row: tuple[Any, ...]) -> tuple[str, Fact]:
+    name, value, at = row
+    return name, Fact(value=json.loads(value), at=moment(at))
 
 
 def _lane_from(row: tuple[Any, ...]) -> LaneState:

@@ -13,8 +13,8 @@ from typing import Any
 from hookline.daemon.ids import decode, encode, made_at
 from hookline.daemon.sources.stored_payload import payload_and_envelope, read_document
 from hookline.daemon.store.changes import Attempt, DeliveryId, NewEvent, Outcome, State
-from hookline.daemon.store.port import StoredDelivery, StoredEvent
 from hookline.daemon.store.sqlite_statements import Row
+from hookline.daemon.store.stored import StoredDelivery, StoredEvent
 from hookline.rules import Event, EventId
 
 #: As in the schema's comment on `deliveries.state`.
@@ -38,9 +38,9 @@ MAX_ANSWER = 4_096
 
 #: In microseconds: rejections and activity are counted by it.
 HOUR = 3_600_000_000
+DAY = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = 86_400_000_000
 
 
 def micros(moment: datetime) -> int:
@@ -55,7 +55,7 @@ def moment(number: int) -> datetime:
 
 def length(duration: timedelta) -> int:
     """Write a duration in microseconds."""
-    return duration.days * _DAY + duration.seconds * 1_000_000 + duration.microseconds
+    return duration.days * DAY + duration.seconds * 1_000_000 + duration.microseconds
 
 
 def bound(text: str) -> str | bytes:
@@ -107,9 +107,14 @@ def number_or_none(prefix: str, written: str) -> int | None:
 
 
 def key_digest(event: Event) -> bytes:
-    """Return the 16 bytes under which a dedupe key, scoped by its source, is remembered."""
+    """Return the 16 bytes under which an event's dedupe key is remembered."""
+    return scoped_key_digest(event.source, event.key)
+
+
+def scoped_key_digest(source: str, key: str) -> bytes:
+    """Return the 16 bytes under which a dedupe key is remembered, scoped by its source."""
     # No source's name holds a line feed, so no two pairs are written the same.
-    scoped = f"{event.source}\n{event.key}"
+    scoped = f"{source}\n{key}"
     return hashlib.sha256(scoped.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
@@ -171,7 +176,8 @@ def attempt_from(row: Row) -> Attempt:
 def event_from(row: Row) -> StoredEvent:
     """Read an event out of the columns of `event_rows`; its payload is read out of the body again."""
     number, source, type_, sender_id, key, tenant, subject, occurred_at, received_at, pointer_text, *rest = row
-    matched, is_unrouted, duplicates, conflicts, version, content_type, client_ip, headers, query, body, document = rest
+    matched, is_unrouted, duplicates, conflicts, version, *request = rest
+    content_type, client_ip, headers, query, body, document, digest = request
     pointer = None if pointer_text is None else tuple(json.loads(pointer_text))
     content_type = unbound(content_type)
     document = unbound(document)
@@ -203,6 +209,7 @@ def event_from(row: Row) -> StoredEvent:
         duplicates=duplicates,
         conflicts=conflicts,
         document=document,
+        is_damaged=hashlib.sha256(body).digest() != digest,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import assert_never
 from hookline.daemon.store.changes import (
     Accept,
     Answer,
+    Audit,
     Cancel,
     Change,
     FlushDigests,
@@ -25,16 +27,20 @@ from hookline.daemon.store.changes import (
     SetHealth,
     SetLane,
 )
-from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.sqlite_accept import accept
+from hookline.daemon.store.sqlite_audit import audit
 from hookline.daemon.store.sqlite_batch import Batch, Moment
+from hookline.daemon.store.sqlite_errors import replaced
 from hookline.daemon.store.sqlite_names import Names
 from hookline.daemon.store.sqlite_operate import cancel, flush_digests, reject, replay, route, set_health, set_lane
 from hookline.daemon.store.sqlite_record import record
 from hookline.daemon.store.sqlite_rows import bound
 from hookline.daemon.store.sqlite_statements import run_many, statements
+from hookline.daemon.store.sqlite_wal import Wal
+from hookline.rules import Json
 
 _SQL = statements("sqlite_write")
+_UPKEEP = statements("sqlite_upkeep")
 
 # What a change brings on itself: a row that is there already, an id that is none, a value that no column takes.
 _OWN_FAULTS = (
@@ -57,11 +63,18 @@ class SqliteWriter:
         self.names = Names(connection)
         self._path = path
         self._wal = path.with_name(path.name + "-wal")
+        #: Once it was written to.
+        self.wal: Wal | None = None
         self._files: tuple[tuple[int, int], ...] | None = None
 
-    def note_files(self) -> None:
-        """Remember which files these are, once both exist: whatever stands under their names later must be the same."""
+    def note_files(self) -> Wal:
+        """Remember which files these are, once all exist: whatever stands under their names later must be the same.
+
+        Return the -wal file, which the caller closes.
+        """
         self._files = self._identity()
+        self.wal = Wal(self.connection, self._path)
+        return self.wal
 
     def _identity(self) -> tuple[tuple[int, int], ...]:
         found = (os.stat(self._path), os.stat(self._wal))  # noqa: PTH116 - for each transaction; pathlib takes twice as long
@@ -76,10 +89,7 @@ class SqliteWriter:
         except OSError:
             is_same = False
         if not is_same:
-            raise StoreError(
-                f"{self._path}: removed or replaced while in use; nothing more is stored until it is put back, "
-                "or hookline restarted"
-            )
+            raise replaced(self._path)
 
     @contextmanager
     def transaction(self) -> Iterator[Counter[str]]:
@@ -99,6 +109,8 @@ class SqliteWriter:
                 self.connection.execute("ROLLBACK")
             self.names.forget()
             raise
+        if self.wal is not None:
+            self.wal.after_commit()
 
     def write(self, changes: Sequence[Change], moment: Moment) -> list[Answer]:
         """Make the changes in one transaction and answer each, in order."""
@@ -156,6 +168,16 @@ class SqliteWriter:
             if last != (number,):
                 self.connection.execute(_SQL["insert_went_live"], (number, moment.now))
 
+    def probe(self) -> None:
+        """Commit something, to see whether it can be."""
+        with self.transaction() as counters:
+            counters["probes"] += 1
+
+    def note(self, name: str, value: Json, moment: Moment) -> None:
+        """Remember a fact."""
+        with self.transaction():
+            self.connection.execute(_UPKEEP["note"], (name, json.dumps(value), moment.now))
+
 
 def _make_one(batch: Batch, change: Change) -> Answer:
     answer: Answer = None
@@ -174,6 +196,8 @@ def _make_one(batch: Batch, change: Change) -> Answer:
             answer = flush_digests(batch)
         case Reject():
             reject(batch, change)
+        case Audit():
+            audit(batch.connection, change, batch.moment.now)
         case Accept() | Record():
             raise TypeError("these are made in runs")
         case _:

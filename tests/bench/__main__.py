@@ -14,6 +14,7 @@ from tests.bench.head_of_line import bench_head_of_line
 from tests.bench.matching import bench_matching
 from tests.bench.memory import bench_memory
 from tests.bench.receiving import bench_receiving
+from tests.bench.retention import bench_retention
 from tests.bench.running import CORES
 from tests.bench.signatures import bench_signatures
 from tests.bench.way import bench_whole_way
@@ -27,7 +28,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--queued", type=int, default=1_000_000, help="for the memory with a backlog")
     parser.add_argument("--quick", action="store_true", help="one short run of each")
-    parser.add_argument("--only", choices=["signatures", "matching", "receiving", "way", "lanes", "memory"])
+    parser.add_argument(
+        "--only", choices=["signatures", "matching", "receiving", "way", "lanes", "memory", "retention"]
+    )
     said = parser.parse_args()
     if said.quick:
         said.runs, said.seconds, said.events, said.queued = 1, 2, 10_000, 100_000
@@ -45,6 +48,8 @@ def main() -> None:
         bench_head_of_line(said.runs, said.seconds, queued=min(said.queued, 100_000))
     if said.only in {None, "memory"}:
         bench_memory(said.events, said.queued)
+    if said.only in {None, "retention"}:
+        bench_retention(said.events)
 
 
 if __name__ == "__main__":

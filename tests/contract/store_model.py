@@ -48,6 +48,7 @@ class ModelDelivery:
     outcomes: list[Outcome] = field(default_factory=list)
     order: str | None = None
     previous: str | None = None
+    previous_from: EventId | None = None
     part_of: DeliveryId | None = None
     #: The digest or first whose parts it acts for.
     whole: DeliveryId | None = None
@@ -75,7 +76,7 @@ class Model:
         self.held: set[Lane] = set()
         self.failing: dict[Lane, datetime] = {}
         self.queues: dict[tuple[Lane, str], list[DeliveryId]] = defaultdict(list)
-        self.values: dict[str, tuple[str, datetime]] = {}
+        self.values: dict[str, tuple[str, datetime, EventId]] = {}
         #: By memory: until when, the one that acted, and the one that sums up.
         self.windows: dict[str, tuple[datetime, DeliveryId, DeliveryId | None]] = {}
         #: By memory: the digest that takes events.
@@ -97,11 +98,13 @@ class Model:
         """Insert a delivery, and return whether a digest is full with it."""
         previous = None
         if new.changed is not None:
-            previous, _ = self.values.get(new.changed.memory, (None, None))
-            self.values[new.changed.memory] = new.changed.value, self.now
+            previous, _, previous_from = self.values.get(new.changed.memory, (None, None, None))
+            self.values[new.changed.memory] = new.changed.value, self.now, event_id
             if previous in {None, new.changed.value}:
                 self.put(new.id, new, event_id, state=State.SUPPRESSED)
                 return False
+        else:
+            previous_from = None
         if new.once is not None:
             until, first, summary = self.windows.get(new.once.memory, (START, new.id, None))
             if self.now < until:
@@ -112,6 +115,7 @@ class Model:
         if new.digest is not None:
             return self.collect(new, event_id)
         row = self.put(new.id, new, event_id, due_at=self.now + new.due_in, order=new.order, previous=previous)
+        row.previous_from = previous_from
         if new.token:
             row.state, row.token, row.lease_until = State.RUNNING, new.token, self.now + LEASE
         return False
@@ -248,6 +252,7 @@ class Model:
             self.now + change.due_in,
             order=old.order,
             previous=old.previous,
+            previous_from=old.previous_from,
             whole=old.whole,
             is_digest=old.is_digest,
             stands_for=old.stands_for if old.whole else 0,
@@ -313,6 +318,58 @@ class Model:
         for key, (_, made_at) in list(self.keys.items()):
             if made_at < self.now - dedupe:
                 del self.keys[key]
-        for memory, (_, touched_at) in list(self.values.items()):
+        for memory, (_, touched_at, _) in list(self.values.items()):
             if touched_at < self.now - dedupe:
                 del self.values[memory]
+
+    def delete(self, event_ids: set[EventId], *, forgets_keys: bool) -> set[DeliveryId]:
+        """Remove events that nothing runs for, cancel what waits of the others, and return what runs."""
+        running: set[DeliveryId] = set()
+        busy: set[EventId] = set()
+        rows = {id_: row for id_, row in self.deliveries.items() if row.event_id in event_ids}
+        for id_, row in rows.items():
+            acting = {one for one, other in self.deliveries.items() if row.part_of and other.whole == row.part_of}
+            runs = {one for one in {id_, *acting} if self.deliveries[one].state is State.RUNNING}
+            running |= runs
+            busy |= {row.event_id} if runs else set()
+        for id_, row in rows.items():
+            if row.event_id in busy:
+                self.cancel(id_)
+        gone = event_ids - busy
+        rows = {id_: row for id_, row in rows.items() if row.event_id in gone}
+        for id_, row in rows.items():
+            if row.whole is None:
+                self.drop(id_)
+        for whole in sorted({one for row in rows.values() for one in (row.part_of, row.whole) if one}):
+            self.settle(whole, gone)
+        for row in self.deliveries.values():
+            if row.previous_from in gone:
+                row.previous = row.previous_from = None
+        self.values = {memory: known for memory, known in self.values.items() if known[2] not in gone}
+        for event_id in gone:
+            key = self.events.pop(event_id).key
+            if forgets_keys and self.keys.get(key, (None,))[0] == event_id:
+                del self.keys[key]
+        return running
+
+    def drop(self, id_: DeliveryId) -> None:
+        self.cancel(id_) if self.deliveries[id_].state is State.PENDING else None
+        del self.deliveries[id_]
+
+    def settle(self, whole: DeliveryId, gone: set[EventId]) -> None:
+        left = sorted(id_ for id_, row in self.deliveries.items() if row.part_of == whole)
+        for id_, row in list(self.deliveries.items()):
+            if whole in {id_, row.whole}:
+                row.stands_for = len(left)
+            if row.whole != whole:
+                continue
+            if row.event_id in gone and left:
+                row.event_id = self.deliveries[left[-1]].event_id
+            elif row.event_id in gone:
+                self.drop(id_)
+                self.windows = {
+                    memory: (until, first, None if summary == id_ else summary)
+                    for memory, (until, first, summary) in self.windows.items()
+                }
+            elif not left:
+                self.cancel(id_)

@@ -25,7 +25,8 @@ from hookline.daemon.store.changes import (
     State,
     Token,
 )
-from hookline.daemon.store.port import DeliveryFilter, EventFilter, Reader, Store, StoredDelivery, StoreError
+from hookline.daemon.store.port import Reader, Store, StoreError
+from hookline.daemon.store.stored import DeliveryFilter, EventFilter, StoredDelivery
 from hookline.rules import EventId
 
 if TYPE_CHECKING:
@@ -784,3 +785,27 @@ async def test_a_cancelled_writer_leaves_the_store_whole(store: Store, reader: R
     counts = await reader.counts()
     assert counts["events"] == counts["pending"] + 1
     assert 11 <= counts["events"] <= 21
+
+
+async def test_what_is_due_later_is_put_off_and_pulled_in_and_what_is_due_is_not(
+    store: Store, clock: Clock, values: Values
+) -> None:
+    now, later = values.delivery(), values.delivery(due_in=timedelta(hours=1))
+    assert await store.latest() is None
+    await store.write([values.accept(now, later)])
+    latest = await store.latest()
+    assert latest is not None
+    assert abs(latest - clock()) < timedelta(seconds=1)
+
+    async def due() -> set[timedelta]:
+        reader = store.reader()
+        try:
+            return {one.due_at - clock() for one in await reader.deliveries(DeliveryFilter(), limit=10)}
+        finally:
+            await reader.close()
+
+    assert await store.put_off(timedelta(days=400), after=clock()) == 1
+    assert await due() == {timedelta(), timedelta(days=400, hours=1)}
+    assert await store.pull_in(clock() + timedelta(days=60)) == 1
+    assert await due() == {timedelta(), timedelta(days=60)}
+    assert await store.pull_in(clock() + timedelta(days=60)) == 0

@@ -25,7 +25,8 @@ from hookline.daemon.store.changes import (
     Route,
     State,
 )
-from hookline.daemon.store.port import Claimed, DeliveryFilter, EventFilter, Reader, Store, StoredDelivery
+from hookline.daemon.store.port import Reader, Store
+from hookline.daemon.store.stored import Claimed, DeliveryFilter, EventFilter, StoredDelivery
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Clock, Values

@@ -20,7 +20,8 @@ from hookline.daemon.store.changes import (
     State,
     Token,
 )
-from hookline.daemon.store.port import DeliveryFilter, Health, LaneActivity, Reader, Store
+from hookline.daemon.store.port import Reader, Store
+from hookline.daemon.store.stored import DeliveryFilter, Health, LaneActivity
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Clock, Values

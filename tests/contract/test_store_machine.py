@@ -20,6 +20,7 @@ from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import (
     Accept,
     Attempt,
+    Audit,
     Cancel,
     Change,
     ChangedGate,
@@ -41,8 +42,9 @@ from hookline.daemon.store.changes import (
     Token,
 )
 from hookline.daemon.store.memory import MemoryStore
-from hookline.daemon.store.port import DeliveryFilter, EventFilter, Reader, Store
+from hookline.daemon.store.port import Reader, Store
 from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.stored import Deletion, DeliveryFilter, EventFilter
 from hookline.rules import Event, EventId, Json
 from tests.contract.store_model import LEASE, WINDOW, WORK_LEFT, Model
 
@@ -315,6 +317,33 @@ class StoreMachine(RuleBasedStateMachine):
         while self.loop.run(self.store.prune(events=events, dedupe=dedupe, dead=dead, limit=limit)):
             pass
         self.model.prune(events=events, dedupe=dedupe, dead=dead)
+
+    @rule(data=st.data(), forgets_keys=st.booleans())
+    def delete(self, data: st.DataObject, forgets_keys: bool) -> None:
+        if self.model.events:
+            events = data.draw(st.sets(st.sampled_from(sorted(self.model.events)), min_size=1, max_size=3))
+            self.loop.run(self.delete_all(events, forgets_keys=forgets_keys))
+
+    async def delete_all(self, events: set[EventId], *, forgets_keys: bool) -> None:
+        """Do one round of a deletion."""
+        which = Deletion(events=tuple(sorted(events)), forgets_keys=forgets_keys)
+        number = await self.store.begin_deletion(which, Audit(who="ada", what="events.delete"))
+        waits: set[DeliveryId] = set()
+        removed = 0
+        while True:
+            step = await self.store.continue_deletion(number)
+            waits |= set(step.waits_for)
+            removed += step.events
+            if step.is_round_over:
+                break
+        before = set(self.model.events)
+        assert waits == self.model.delete(events, forgets_keys=forgets_keys)
+        assert removed == len(before - set(self.model.events))
+        assert step.is_over == (events.isdisjoint(self.model.events))
+        await self.store.end_deletion(number)
+        assert not await self.reader.deletions()
+        # A digest that ran may have lost members, and so may its repeat.
+        self.members.clear()
 
     @invariant()
     def store_and_model_agree(self) -> None:

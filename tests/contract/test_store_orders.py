@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hookline.daemon.store.changes import Cancel, Lane, NewDelivery, Outcome, Refused, Replay, Route, SetLane, State
-from hookline.daemon.store.port import Claimed, DeliveryFilter, Reader, Store
+from hookline.daemon.store.port import Reader, Store
+from hookline.daemon.store.stored import Claimed, DeliveryFilter
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Clock, Values

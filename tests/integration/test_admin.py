@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hookline.daemon.asked import AskedError
 from hookline.daemon.config.load import ConfigError
+from hookline.daemon.deleting.deleter import Progress
+from hookline.daemon.deleting.request import DeletionRequest
 from hookline.daemon.destinations.states import DestinationState
 from hookline.daemon.destinations.tester import DestinationTestError, SentTest
 from hookline.daemon.http.admin import Operations, admin_application, public_application
@@ -18,15 +21,17 @@ from hookline.daemon.metrics import Metrics
 from hookline.daemon.reload.live import ReloadFaultError
 from hookline.daemon.reload.live_sources import LearnsNothingError
 from hookline.daemon.replaying.answer import Cancelled, Preview, Replayed
-from hookline.daemon.replaying.request import CancelRequest, ReplayRequest, ReplayRequestError
-from hookline.daemon.store.changes import Accepted, DeliveryId, Lane, NewEvent
+from hookline.daemon.replaying.request import CancelRequest, ReplayRequest
+from hookline.daemon.store.changes import Accepted, Audit, DeliveryId, Lane, NewEvent, State
 from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.stored import Tally
 from hookline.rules import Event, EventId, Place, Problem, RulesError
 
 pytestmark = pytest.mark.anyio
 
 TOKEN = "a-token-of-some-length"
 MADE = DeliveryId("dlv_0000000000001")
+EVENT = EventId("evt_0000000000001")
 STATE = DestinationState(
     lane=Lane("erp"),
     name="erp",
@@ -46,6 +51,7 @@ class Daemon:
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.noted: list[Audit] = []
         self.is_ready = True
         self.problems: list[str] = []
         self.refuses: Exception = RulesError(
@@ -59,7 +65,7 @@ class Daemon:
     async def replay(self, asked: ReplayRequest) -> Preview | Replayed:
         self.asked.append(asked)
         if asked.by == "now":
-            raise ReplayRequestError("no event evt_0000000000000")
+            raise AskedError("no event evt_0000000000000")
         if asked.is_dry_run:
             return Preview(count=2, of="deliveries", sample=(), skipped=0, lasts=timedelta(seconds=1.5))
         return Replayed(count=1, first=MADE, last=MADE, skipped=0, lasts=timedelta(0))
@@ -67,7 +73,7 @@ class Daemon:
     async def cancel(self, asked: CancelRequest) -> Preview | Cancelled:
         self.asked.append(asked)
         if MADE in asked.deliveries:
-            raise ReplayRequestError(f"no delivery {MADE}")
+            raise AskedError(f"no delivery {MADE}")
         return Cancelled(count=3, skipped=1)
 
     async def destinations(self) -> list[DestinationState]:
@@ -86,6 +92,25 @@ class Daemon:
         if name != "erp":
             raise KeyError(name)
         self.asked.append((name, is_held, reason))
+
+    async def note_backup(self, told: Mapping[str, Any]) -> None:
+        if "path" not in told:
+            raise ValueError("`path` is missing")
+        self.asked.append(("backup", told))
+
+    async def delete(self, asked: DeletionRequest, who: str) -> Tally | int:
+        self.asked.append((asked, who))
+        if asked.is_dry_run:
+            return Tally(events=2, first=EVENT, last=EVENT, deliveries={State.DEAD: 1})
+        return 7
+
+    async def deletion(self, number: int) -> Progress:
+        if number != 7:
+            raise KeyError(number)
+        return Progress(number=7, events=1, is_over=False, waits_for=(MADE,))
+
+    async def note_done(self, audit: Audit) -> None:
+        self.noted.append(audit)
 
     def sources(self) -> list[dict[str, Any]]:
         return [{"name": "asana", "type": "asana", "waiting": True, "learned": 0}]
@@ -128,6 +153,10 @@ def client(daemon: Daemon) -> Any:
         sources=daemon.sources,
         await_secret=daemon.await_secret,
         forget_secrets=daemon.forget_secrets,
+        note_backup=daemon.note_backup,
+        delete=daemon.delete,
+        deletion=daemon.deletion,
+        note_done=daemon.note_done,
         degraded=lambda: daemon.problems,
     )
     hosts = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -370,3 +399,71 @@ async def test_the_public_listener_says_nothing_but_that_it_is_alive() -> None:
     assert (await client.get("/healthz")).status_code == 200
     for path in ("/", "/metrics", "/api/v1/status", "/readyz"):
         assert (await client.get(path)).status_code == 404
+
+
+async def test_a_backup_is_noted_or_refused_with_the_reason(client: Any, daemon: Daemon) -> None:
+    noted = await client.post("/api/v1/backups", headers=AUTHORIZED, json={"path": "/backups/1"})
+    assert await noted.get_json() == {"noted": True}
+    assert daemon.asked == [("backup", {"path": "/backups/1"})]
+    refused = await client.post("/api/v1/backups", headers=AUTHORIZED, json=["/backups/1"])
+    assert refused.status_code == 422
+    assert (await refused.get_json())["detail"] == "`path` is missing"
+
+
+# Deletion, and the audit of what is done
+
+
+async def test_a_deletion_is_shown_first_then_begun_and_followed(client: Any, daemon: Daemon) -> None:
+    headers = AUTHORIZED | {"Hookline-User": "ada"}
+    said = {"filter": {"tenant": "acme"}, "reason": "asked to"}
+    shown = await client.post("/api/v1/events/delete", headers=headers, json=said | {"dry_run": True})
+    assert shown.status_code == 200
+    told = await shown.get_json()
+    assert (told["events"], told["first"]["id"], told["deliveries"]) == (2, EVENT, {"dead": 1})
+    begun = await client.post("/api/v1/events/delete", headers=headers, json=said)
+    assert begun.status_code == 202
+    assert await begun.get_json() == {"deletion": 7, "events": 1, "over": False, "waits_for": [MADE]}
+    asked, who = daemon.asked[-1]
+    assert (asked.which.where.tenant, asked.reason, who) == ("acme", "asked to", "ada")
+    assert (await client.get("/api/v1/deletions/7", headers=AUTHORIZED)).status_code == 200
+    assert (await client.get("/api/v1/deletions/8", headers=AUTHORIZED)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("said", "detail"),
+    [
+        ({"reason": "x"}, "name between 1 and 10000 events, or pick them by `filter`"),
+        ({"events": ["evt_1"], "reason": "x"}, "evt_1"),
+        ({"events": [EVENT]}, "`reason` says in 1 to 500 characters why, for the audit"),
+        ({"events": [EVENT], "reason": "  "}, "`reason` says in 1 to 500 characters why, for the audit"),
+        ({"events": [EVENT], "filter": {"tenant": "a"}, "reason": "x"}, "not both"),
+        ({"filter": {}, "reason": "x"}, "a filter says `tenant` or `source`"),
+        ({"filter": {"type": "a"}, "reason": "x"}, "a filter says `tenant` or `source`"),
+        ({"filter": {"tennant": "a"}, "reason": "x"}, "did you mean"),
+        ({"filter": {"tenant": "a", "since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "reason": "x"},
+         "nothing is between"),
+    ],
+)  # fmt: skip
+async def test_a_deletion_that_cannot_be_is_a_422_that_says_why(
+    client: Any, daemon: Daemon, said: Any, detail: str
+) -> None:
+    refused = await client.post("/api/v1/events/delete", headers=AUTHORIZED, json=said)
+    assert refused.status_code == 422
+    assert detail in (await refused.get_json())["detail"]
+    assert not daemon.asked
+
+
+async def test_what_is_done_by_hand_is_noted_with_who_asked(client: Any, daemon: Daemon) -> None:
+    as_ada = AUTHORIZED | {"Hookline-User": "ada"}
+    await client.post("/api/v1/destinations/erp/hold", headers=as_ada, json={"reason": "maintenance"})
+    await client.post("/api/v1/destinations/erp/release", headers=AUTHORIZED, json={})
+    await client.post("/api/v1/replay", headers=as_ada, json={"events": [EVENT], "dry_run": True})
+    await client.post("/api/v1/replay", headers=as_ada, json={"events": [EVENT]})
+    await client.post("/api/v1/cancel", headers=as_ada, json={"filter": {"destination": "erp"}})
+    await client.post("/api/v1/destinations/nowhere/hold", headers=as_ada, json={})
+    assert daemon.noted == [
+        Audit(who="ada", what="hold", subject="erp", reason="maintenance"),
+        Audit(who="api", what="release", subject="erp"),
+        Audit(who="ada", what="replay", subject=MADE, count=1),
+        Audit(who="ada", what="cancel", count=3),
+    ]

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from hookline.daemon.asked import AskedError
 from hookline.daemon.lanes.policy import LanePolicy
-from hookline.daemon.replaying.request import CancelRequest, ReplayRequest, ReplayRequestError
+from hookline.daemon.replaying.request import CancelRequest, ReplayRequest
 from hookline.daemon.replaying.spread import AT_ONCE, Spread
 from hookline.daemon.store.changes import DeliveryId, Lane, State
 from hookline.rules import Modifiers
@@ -256,9 +257,9 @@ async def test_nothing_is_made_if_something_named_does_not_exist(work: AtWork) -
             ({"deliveries": [there], "events": [NO_EVENT]}, f"no event {NO_EVENT}"),
             ({"events": [NO_EVENT], "by": "now"}, f"no event {NO_EVENT}"),
         ):
-            with pytest.raises(ReplayRequestError, match=why):
+            with pytest.raises(AskedError, match=why):
                 await ask(spine, **asked)
-        with pytest.raises(ReplayRequestError, match=f"no delivery {NO_DELIVERY}"):
+        with pytest.raises(AskedError, match=f"no delivery {NO_DELIVERY}"):
             await cancel(spine, deliveries=[there, NO_DELIVERY])
         assert len(await spine.deliveries()) == 2
 
@@ -300,7 +301,7 @@ async def test_an_answer_is_that_of_the_destination_again(work: AtWork) -> None:
     ],
 )  # fmt: skip
 def test_a_request_that_cannot_be_says_why(said: Any, why: str) -> None:
-    with pytest.raises(ReplayRequestError) as error:
+    with pytest.raises(AskedError) as error:
         ReplayRequest.from_json(said)
     assert str(error.value).startswith(why)
 
@@ -315,7 +316,7 @@ def test_a_request_that_cannot_be_says_why(said: Any, why: str) -> None:
     ],
 )
 def test_a_cancel_that_cannot_be_says_why(said: Any, why: str) -> None:
-    with pytest.raises(ReplayRequestError) as error:
+    with pytest.raises(AskedError) as error:
         CancelRequest.from_json(said)
     assert str(error.value).startswith(why)
 
