@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from hookline.daemon.delivery.runner import Inspection, Result, Runner, Work
+from hookline.daemon.log import dropped_lines
 from hookline.daemon.store.changes import Accepted, NewEvent, Outcome
 from hookline.daemon.version import VERSION
 from hookline.rules import Problem, Step
@@ -44,6 +45,15 @@ class Metrics:
             registry=self.registry,
         )
 
+        Gauge("hookline_log_lines_dropped", "Log lines that could not be written", registry=self.registry).set_function(
+            dropped_lines
+        )
+        self._stalls = Histogram(
+            "hookline_loop_stall_seconds",
+            "How often, and for how long, nothing could be received because the event loop was held",
+            buckets=(0.25, 0.5, 1, 2.5, 5, 15, 60),
+            registry=self.registry,
+        )
         self._own = Counter("hookline_own_events", "Events about ourselves", ["type"], registry=self.registry)
         self._reloads = Counter(
             "hookline_reloads", "Reloads by how they ended, the start among them", ["outcome"], registry=self.registry
@@ -56,6 +66,52 @@ class Metrics:
             "When what is on disk went live last",
             registry=self.registry,
         )
+        self._backed_up_at = Gauge(
+            "hookline_backup_last_success_timestamp_seconds",
+            "When the last backup was made that was verified; 0: never",
+            registry=self.registry,
+        )
+
+        self._clock_jumps = Counter(
+            "hookline_clock_jumps", "How often the machine's clock jumped", ["direction"], registry=self.registry
+        )
+        self._clock_ahead = Gauge(
+            "hookline_clock_ahead_seconds",
+            "How far the time by which is stored is ahead of the machine's clock",
+            registry=self.registry,
+        )
+        self._store_trouble = Gauge(
+            "hookline_store_trouble", "1 while the store is in this trouble", ["kind"], registry=self.registry
+        )
+        self._store_free = Gauge("hookline_store_free_bytes", "The room on the store's disk", registry=self.registry)
+        self._store_wal = Gauge("hookline_store_wal_bytes", "The size of the store's -wal file", registry=self.registry)
+
+    def store_trouble(self, kind: str | None) -> None:
+        """Show what trouble the store is in; None: none."""
+        self._store_trouble.clear()
+        if kind is not None:
+            self._store_trouble.labels(kind).set(1)
+
+    def store_seen(self, *, free_bytes: int, wal_bytes: int) -> None:
+        """Show how much room the store's disk has, and how large its -wal file is."""
+        self._store_free.set(free_bytes)
+        self._store_wal.set(wal_bytes)
+
+    def backed_up(self, at: datetime) -> None:
+        """Note when the last verified backup was made."""
+        self._backed_up_at.set(at.timestamp())
+
+    def clock_jumped(self, direction: str) -> None:
+        """Count a jump of the machine's clock, ahead or back."""
+        self._clock_jumps.labels(direction).inc()
+
+    def clock_seen(self, ahead: timedelta) -> None:
+        """Show how far our time is ahead of the machine's clock."""
+        self._clock_ahead.set(ahead.total_seconds())
+
+    def stalled(self, seconds: float) -> None:
+        """Count a stall of the event loop that is over."""
+        self._stalls.observe(seconds)
 
     def reloaded(self, outcome: str, *, is_degraded: bool, live_at: datetime | None) -> None:
         """Count a reload; `live_at`: when what is on disk went live last, None if it has not since the start."""

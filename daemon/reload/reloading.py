@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import anyio
 from structlog.typing import FilteringBoundLogger
@@ -18,20 +19,31 @@ class Reloading:
     """The ways to a reload: the API, SIGHUP, and the watch."""
 
     def __init__(
-        self, live: Live, *, started: anyio.Event, catch_up: Callable[[], Awaitable[None]], log: FilteringBoundLogger
+        self,
+        live: Live,
+        *,
+        started: anyio.Event,
+        catch_up: Callable[[], Awaitable[None]],
+        log: FilteringBoundLogger,
+        told: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Nothing is reloaded before `started`; `catch_up` is called after each reload that went live."""
+        """Nothing is reloaded before `started`; `catch_up` is called after each reload that went live.
+
+        `told` is entered for the time of each reload: it tells the service manager.
+        """
         self._live = live
         self._watch = Watch(files=live.files, fingerprint=live.look, log=log)
         self._started = started
         self._catch_up = catch_up
         self._log = log
+        self._told = told
 
     async def reload(self) -> str:
         """Reload, and return the version of the rules that are live. Raises as `Live.reload`."""
         await self._started.wait()
-        generation = await self._live.reload()
-        await self._catch_up()
+        with self._told():
+            generation = await self._live.reload()
+            await self._catch_up()
         return generation.rules.version
 
     async def reload_quietly(self) -> None:

@@ -1,0 +1,283 @@
+"""What one daemon is made of: every part, made and joined to the others. The one module that knows them all."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import anyio
+
+from hookline.daemon.actions.local_runner import LocalRunner
+from hookline.daemon.backup.process import make_apart
+from hookline.daemon.backup.schedule import BackupSchedule
+from hookline.daemon.clock_watch import ClockWatch
+from hookline.daemon.config.settings import Address, Retention, Settings
+from hookline.daemon.config.written_secrets import written_secrets
+from hookline.daemon.deleting.deleter import Deleter
+from hookline.daemon.delivery.dispatcher import Dispatcher
+from hookline.daemon.delivery.retry import MISSING
+from hookline.daemon.destinations.states import DestinationState, live_states
+from hookline.daemon.destinations.tester import DestinationTester
+from hookline.daemon.http.refusal import FramingError
+from hookline.daemon.ids import Ids
+from hookline.daemon.intake import Intake
+from hookline.daemon.lanes.policy import LanePolicy
+from hookline.daemon.log import adopt_level, get_logger, hide_in_log
+from hookline.daemon.metrics import MeasuredRunner, Metrics
+from hookline.daemon.own.events import OwnEvents
+from hookline.daemon.own.watching import SourceWatch
+from hookline.daemon.rejections import Rejections
+from hookline.daemon.reload.live import LastReload, Live
+from hookline.daemon.reload.live_sources import LiveSources
+from hookline.daemon.reload.missing import settle_lanes
+from hookline.daemon.reload.reloading import Reloading
+from hookline.daemon.replaying.replayer import Replayer
+from hookline.daemon.secrets import Secrets
+from hookline.daemon.sources.port import RequestRejected
+from hookline.daemon.steady_clock import SteadyClock, utc_now
+from hookline.daemon.store.changes import Accepted, Lane, NewEvent
+from hookline.daemon.store.group_commit import GroupCommit
+from hookline.daemon.store.integrity import IntegrityCheck
+from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite_file import has_wal_reset_bug
+from hookline.daemon.store.watch import StoreWatch
+from hookline.daemon.systemd.manager import Manager
+from hookline.daemon.workers.worker_runner import WorkerRunner
+
+_WAL_RESET_STEP = "let no other program write to the store while the daemon runs; 3.51.3 or newer mends it"
+
+
+class Parts:
+    """The parts of one daemon. Nothing is opened or started here."""
+
+    def __init__(self, settings: Settings, *, environ: Mapping[str, str], manager: Manager) -> None:
+        """Make and join them."""
+        self.settings = settings
+        self.manager = manager
+        self.log = get_logger()
+        #: The machine's, for what is said of now; what is stored goes by one that does not jump.
+        self.clock = utc_now
+        self.time = time = SteadyClock(wall=utc_now)
+        self.metrics = Metrics()
+        self.rejections = Rejections()
+        ids = Ids(time)
+        self.secrets = Secrets(environ, folder=settings.path.parent)
+        self.store = SqliteStore(
+            settings.store,
+            clock=time,
+            since=time.since,
+            ids=ids,
+            on_failure=self._store_failed,
+        )
+        self.store_watch = StoreWatch(
+            settings.store,
+            store=self.store,
+            floor_bytes=lambda: self.live.current.settings.limits.free_space_bytes,
+            clock=utc_now,
+            log=self.log,
+            on_change=self._store_changed,
+            on_look=lambda look: self.metrics.store_seen(free_bytes=look.free_bytes, wal_bytes=look.wal_bytes),
+        )
+        self.integrity = IntegrityCheck(settings.store, store=self.store, environ=environ, clock=utc_now, log=self.log)
+        self.commit = GroupCommit(self.store, watch=self.store_watch)
+        self.sources = LiveSources(settings.store, live=lambda: self.live.current, log=self.log)
+        kind: type[LocalRunner | WorkerRunner] = WorkerRunner if settings.workers else LocalRunner
+        self.live = Live(
+            settings,
+            environ=environ,
+            runner=kind(settings, self.secrets, listeners=self._listeners),
+            sources=self.sources,
+            store=self.store,
+            clock=utc_now,
+            log=self.log,
+            on_live=self._go_live,
+            on_reload=self._note_reload,
+        )
+        self.own = OwnEvents(
+            rules=lambda: self.live.current.rules,
+            policies=self._policy,
+            dedupe_window=lambda: self.retention().dedupe,
+            commit=self.commit,
+            on_stored=self._wake,
+            ids=ids,
+            clock=utc_now,
+            log=self.log,
+            on_made=self.metrics.own_event,
+        )
+        self.watch = SourceWatch(
+            own=self.own,
+            sources=lambda: self.live.current.settings.sources,
+            store=self.store,
+            clock=time,
+            log=self.log,
+        )
+        self.dispatcher = Dispatcher(
+            store=self.store,
+            commit=self.commit,
+            notices=self.own,
+            runner=MeasuredRunner(lambda: self.live.current.runner, self.metrics, utc_now),
+            policies=self._policy,
+            clock=time,
+            age=time.age,
+            chance=random.random,
+            ids=ids,
+            log=self.log,
+            in_trouble=lambda: self.store_watch.trouble is not None,
+        )
+        self.clock_watch = ClockWatch(
+            clock=time, store=self.store, waiting=self.dispatcher, metrics=self.metrics, log=self.log
+        )
+        self.intake = Intake(
+            rules=lambda: self.live.current.rules,
+            policies=self._policy,
+            dispatcher=self.dispatcher,
+            commit=self.commit,
+            ids=ids,
+            log=self.log,
+            on_accepted=self._accepted,
+        )
+        self.replayer = Replayer(
+            rules=lambda: self.live.current.rules,
+            policies=self._policy,
+            commit=self.commit,
+            dispatcher=self.dispatcher,
+            ids=ids,
+            store=self.store,
+            clock=time,
+            log=self.log,
+        )
+        self.tester = DestinationTester(
+            live=lambda: self.live.current,
+            store=self.store,
+            commit=self.commit,
+            dispatcher=self.dispatcher,
+            ids=ids,
+            clock=utc_now,
+        )
+        self.deleter = Deleter(store=self.store, on_removed=self.dispatcher.wake, log=self.log)
+        self.backups = BackupSchedule(
+            settings=lambda: self.live.current.settings,
+            store=self.store,
+            make=partial(make_apart, environ=environ),
+            clock=utc_now,
+            log=self.log,
+            on_made=self.metrics.backed_up,
+        )
+        #: Called at each swap, before anything else gets a turn.
+        self.on_swap: Callable[[], None] = lambda: None
+        #: Where it listens, once it does: public addresses first, the admin's last.
+        self.addresses: tuple[Address, ...] = ()
+        self.started = anyio.Event()
+        self.reloading = Reloading(
+            self.live, started=self.started, catch_up=self.catch_up, log=self.log, told=manager.notify.reloading
+        )
+
+    def retention(self) -> Retention:
+        """How long what is kept, by what is live."""
+        return self.live.current.settings.retention
+
+    def connections(self) -> int:
+        """How many connections may be open, by what is live."""
+        return self.live.current.settings.limits.connections
+
+    def degraded(self) -> list[str]:
+        """Say why what runs is not what is on disk; nothing if it is."""
+        return [str(problem) for problem in self.live.last.problems] if self.live.last else []
+
+    async def destinations(self) -> Sequence[DestinationState]:
+        """Say how each destination stands."""
+        settings, status = self.live.current.settings, self.dispatcher.lane_status
+        return await live_states(settings, self.store, now=self.time(), status=status)
+
+    async def set_held(self, name: str, is_held: bool, reason: str) -> None:  # noqa: FBT001 - the API's shape
+        """Hold or release a destination's lane. Raises `KeyError` for an unknown one."""
+        if name not in self.live.current.settings.destinations and name not in await self.store.held():
+            raise KeyError(name)
+        if is_held:
+            # An operator's hold must not begin as ours does, or it would be released by itself.
+            await self.dispatcher.hold(Lane(name), reason.removeprefix(MISSING))
+        else:
+            await self.dispatcher.release(Lane(name))
+
+    def rejected(self, source: str, rejected: RequestRejected, client_ip: str) -> None:
+        """Count a refused request. `source` is a configured one, or "" for any other."""
+        self.metrics.rejected(source, rejected.reason)
+        self.watch.rejected(source, rejected)
+        self.rejections.add(source, rejected, client_ip)
+
+    def unframed(self, refused: FramingError, client_ip: str) -> None:
+        """Count a request that was refused before it was read."""
+        self.log.info(
+            "request.refused", outcome="framing", status=refused.status, client_ip=client_ip, detail=refused.detail
+        )
+        self.rejected("", RequestRejected("framing", refused.status, refused.detail), client_ip)
+
+    def warn(self) -> None:
+        """Say at each start what an operator should know and cannot see."""
+        if has_wal_reset_bug():
+            self.log.warning("sqlite.wal_reset_bug", version=sqlite3.sqlite_version, next_step=_WAL_RESET_STEP)
+        self.sources.warn()
+
+    async def catch_up(self) -> None:
+        """See to what waited for another configuration: lanes without a destination, events that nobody routed."""
+        try:
+            await settle_lanes(
+                store=self.store, dispatcher=self.dispatcher, catalog=self.live.current.runner.catalog, log=self.log
+            )
+            await self.replayer.route_unrouted(await self.store.unrouted(limit=10_000))
+        except StoreError as error:
+            self.log.warning("catch_up.left", why=str(error), next_step="it is done at the next reload")
+
+    async def write_rejections(self) -> None:
+        """Write what was refused every second; never returns."""
+        while True:
+            await anyio.sleep(1)
+            await self.flush_rejections()
+
+    async def flush_rejections(self) -> None:
+        """Write what was refused since the last time; while the store is in trouble it stays counted."""
+        if self.store_watch.trouble is not None:
+            return
+        for change in self.rejections.take():
+            try:
+                await self.commit.submit(change)
+            except StoreError as error:
+                self.log.warning("rejections.not_written", source=change.source, count=change.count, why=str(error))
+
+    def _policy(self, lane: Lane) -> LanePolicy:
+        return self.live.current.policy(lane)
+
+    def _store_failed(self, error: StoreError) -> None:
+        self.store_watch.failed(error)
+
+    def _store_changed(self, trouble: StoreError | None) -> None:
+        self.metrics.store_trouble(None if trouble is None else trouble.kind)
+        if trouble is None:
+            self.dispatcher.go_on()
+
+    def _go_live(self) -> None:
+        live = self.live.current
+        adopt_level(live.settings.log.level)
+        hide_in_log({*live.secrets.given, *written_secrets(live.settings)})
+        self.on_swap()
+        # Concurrency may have grown.
+        self.dispatcher.wake()
+
+    def _note_reload(self, last: LastReload) -> None:
+        self.metrics.reloaded(last.outcome, is_degraded=bool(last.problems), live_at=last.live_at)
+        if last.outcome == "refused":
+            self.own.tell(self.own.rules_rejected(last.problems))
+
+    def _wake(self) -> None:
+        self.dispatcher.wake()
+
+    def _accepted(self, new: NewEvent, answer: Accepted) -> None:
+        self.metrics.accepted(new, answer)
+        self.watch.accepted(new, answer)
+
+    def _listeners(self) -> list[tuple[str, int]]:
+        """Where we listen ourselves: no action may dial that."""
+        return [(one.host, one.port) for one in self.addresses if one.host is not None and one.port is not None]

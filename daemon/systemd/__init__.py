@@ -1,0 +1,1 @@
+"""What the daemon and the service manager say to each other: readiness, sockets, the watchdog."""
