@@ -48,14 +48,17 @@ class Secrets:
         Raises `ValueError` if its credential cannot be read, or could be read by others than its owner.
         """
         credentials = self._environ.get("CREDENTIALS_DIRECTORY")
-        if credentials and _mode(Path(credentials) / name) is not None:
-            return self._remember(self._text(Path(credentials) / name))
+        if credentials:
+            # systemd calls what it loads from a folder by the names of both.
+            for path in (Path(credentials, name), Path(credentials, f"{CREDENTIALS_FOLDER}_{name}")):
+                if _mode(path) is not None:
+                    return self._remember(self._text(path))
         value = self._environ.get(name)
         if value is not None:
             return self._remember(value)
         # Only of ours is the mode looked at: systemd shows the access list of its own as a group's right.
         own = self._folder / CREDENTIALS_FOLDER / name
-        mode = _mode(own)
+        mode = _mode(own, may_be_hidden=bool(credentials))
         if mode is None:
             self.files.add(own)
             return None
@@ -83,6 +86,11 @@ class Secrets:
         hint = suggest(name, self._variables, what="variables") or f"add it under vars: {name}: …"
         raise UnsetError(f"${{vars.{name}}}", f'no variable "{name}"', hint)
 
+    @property
+    def given(self) -> frozenset[str]:
+        """What was given out so far."""
+        return frozenset(self._given)
+
     def masked(self, text: str) -> str:
         """Return `text` with every secret that was given out hidden."""
         return masked(text, self._given)
@@ -102,11 +110,16 @@ class Secrets:
         return value
 
 
-def _mode(path: Path) -> int | None:
+def _mode(path: Path, *, may_be_hidden: bool = False) -> int | None:
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        # Root's folder, which systemd reads in the service's place: what it did not hand on is not there.
+        if may_be_hidden:
+            return None
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
 

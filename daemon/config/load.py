@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 #: Where the configuration of the machine is.
 SYSTEM_CONFIG: Final = Path("/etc/hookline/hookline.yaml")
+#: Where the state of the machine's services is, each in a folder of its name.
+SYSTEM_STATE: Final = Path("/var/lib")
 #: A configuration file may be this large.
 MAX_CONFIG_BYTES: Final = 1 << 20
 
@@ -118,6 +120,20 @@ def load_settings(
     if findings.has_errors:
         raise ConfigError(problems, {file: text, **loading.texts})
     return replace(settings, warnings=tuple(problems), text=text, secret_files=frozenset(secrets.files))
+
+
+def state_folder(config: Path, environ: Mapping[str, str]) -> Path:
+    """Return where relative paths lie of what the daemon writes: systemd says, else it is beside the configuration.
+
+    Of `/etc/NAME/hookline.yaml` it is `/var/lib/NAME` also where no unit says so: who types a command sees its store.
+    """
+    # systemd gives a list where a unit has several; the first is the unit's own.
+    state = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if state:
+        return Path(state)
+    if config.name == SYSTEM_CONFIG.name and config.parent.parent == SYSTEM_CONFIG.parent.parent:
+        return SYSTEM_STATE / config.parent.name
+    return config.parent
 
 
 def _in_order(problems: Sequence[Problem]) -> list[Problem]:
@@ -244,10 +260,7 @@ class _Loading:
         return self._state_folder() / path
 
     def _state_folder(self) -> Path:
-        """Where relative paths lie of what the daemon writes."""
-        # systemd gives a list where a unit has several; the first is the unit's own.
-        state = self._environ.get("STATE_DIRECTORY", "").split(":")[0]
-        return Path(state) if state else self._folder
+        return state_folder(self._path, self._environ)
 
     def _rules(self, node: Node | None) -> tuple[Path, ...]:
         paths = [read_scalar(item, _path, self._findings, None) for item in one_or_many(node)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,35 @@ def test_a_credential_goes_before_the_environment(tmp_path: Path) -> None:
     assert secrets.secret("TOKEN") == "from-credential"
     assert secrets.secret("OTHER") == "other"
     assert secrets.secret("NOPE") is None
+
+
+def test_what_systemd_loads_from_the_credentials_folder_is_found_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "credentials_TOKEN").write_text("from-the-folder\n")
+    secrets = Secrets({"CREDENTIALS_DIRECTORY": str(tmp_path), "TOKEN": "from-environment"}, folder=tmp_path)
+    assert secrets.secret("TOKEN") == "from-the-folder"
+    (tmp_path / "TOKEN").write_text("named-in-a-drop-in\n")
+    assert secrets.secret("TOKEN") == "named-in-a-drop-in"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user who may not look into a folder")
+def test_roots_credentials_are_not_set_for_a_service_and_unreadable_for_others(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from hookline.daemon.secrets import Secrets
+os.setegid(65534), os.seteuid(65534)
+print(Secrets({"CREDENTIALS_DIRECTORY": "/nonexistent"}, folder=Path(sys.argv[1])).secret("TOKEN"))
+try:
+    Secrets({}, folder=Path(sys.argv[1])).secret("TOKEN")
+except ValueError as error:
+    print(error)
+"""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "credentials").mkdir(mode=0o700)
+        ended = subprocess.run([sys.executable, "-c", script, name], check=True, capture_output=True, text=True)
+    assert ended.stdout == f"None\ncannot read {name}/credentials/TOKEN: Permission denied\n"
 
 
 def test_a_file_is_read_relative_to_the_configuration_without_its_last_line_break(tmp_path: Path) -> None:
