@@ -31,8 +31,15 @@ _COMMANDS = {
     "release": "let a held destination's deliveries go on",
     "reload": "let what is on disk go live, if all of it is well",
     "plugins": "list the actions there are, show the options of one, or write a new one",
+    "backup": "make a verified copy of the store, while the daemon runs or not",
+    "restore": "put a backup in the store's place",
+    "recover": "save what can be read of a damaged store",
+    "vacuum": "write the store's file anew, with nothing left in it of what was removed",
+    "audit": "list what was done by hand, and what retention removed",
     "config": "show the effective configuration",
     "schema": "write JSON Schemas, for editors that complete and check rules and configuration",
+    "doctor": "say what is wrong with this installation, and how to mend it",
+    "service": "install, show or remove the systemd units that run the daemon",
     "demo": "run a bundled example with real signed samples",
 }
 

@@ -18,7 +18,7 @@ from hookline.daemon.commands.opening import again, open_settings, reading
 from hookline.daemon.commands.output import ago, print_json, print_table
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.store.changes import State
-from hookline.daemon.store.port import DeliveryFilter, StoredDelivery
+from hookline.daemon.store.stored import DeliveryFilter, StoredDelivery
 
 
 @click.command()

@@ -18,7 +18,8 @@ from hookline.daemon.commands.opening import again, open_settings, reading
 from hookline.daemon.commands.output import ago, fail, print_json, print_table
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.store.changes import Attempt, DeliveryId, State
-from hookline.daemon.store.port import DeliveryFilter, Reader, StoredDelivery
+from hookline.daemon.store.port import Reader
+from hookline.daemon.store.stored import DeliveryFilter, StoredDelivery
 from hookline.rules import EventId
 
 #: How far back the head of an order is looked for.

@@ -14,7 +14,7 @@ from hookline.daemon.commands.opening import again
 from hookline.daemon.commands.output import ago, span, stamp, styled
 from hookline.daemon.log import printable
 from hookline.daemon.store.changes import Attempt, State
-from hookline.daemon.store.port import StoredDelivery, StoredEvent
+from hookline.daemon.store.stored import StoredDelivery, StoredEvent
 
 #: How many of what a delivery acts for are shown.
 PARTS_SHOWN = 10

@@ -14,7 +14,7 @@ from hookline.daemon.commands.opening import again
 from hookline.daemon.commands.output import ago, print_table, span, stamp, styled
 from hookline.daemon.config.settings import Destination, Settings
 from hookline.daemon.log import printable
-from hookline.daemon.store.port import StoredDelivery
+from hookline.daemon.store.stored import StoredDelivery
 from hookline.rules import Json, Modifiers
 from hookline.rules.modifiers import DEFAULT_RETRY
 from hookline.rules.written_modifiers import written_bounds, written_modifiers

@@ -25,7 +25,8 @@ from hookline.daemon.destinations.states import destination_states
 from hookline.daemon.log import printable
 from hookline.daemon.sources.sample_changes import apply_changes
 from hookline.daemon.store.changes import DeliveryId, State
-from hookline.daemon.store.port import DeliveryFilter, Reader, StoredDelivery
+from hookline.daemon.store.port import Reader
+from hookline.daemon.store.stored import DeliveryFilter, StoredDelivery
 from hookline.rules.suggestion import suggest
 
 #: How long a test is waited for, unless said otherwise.

@@ -40,7 +40,8 @@ from hookline.daemon.rehearsal.rule_diff import (
 from hookline.daemon.rehearsal.step_diff import Difference
 from hookline.daemon.reload.live_rules import check_rules, stored_rules
 from hookline.daemon.secrets import Secrets
-from hookline.daemon.store.port import EventFilter, Reader
+from hookline.daemon.store.port import Reader
+from hookline.daemon.store.stored import EventFilter
 from hookline.rules import RulesError, RuleSet
 from hookline.rules.suggestion import suggest
 

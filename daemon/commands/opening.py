@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hookline.daemon.admin_token import read_admin_token
+from hookline.daemon.asked import USER_HEADER
+from hookline.daemon.backup.ownership import operator
 from hookline.daemon.commands.output import EXIT_CONFIG, fail, print_problems
 from hookline.daemon.config.load import ConfigError, find_config, load_settings
 from hookline.daemon.config.settings import Address, Settings
@@ -93,12 +95,26 @@ def hear_daemon(settings: Settings, path: str) -> Any:
         return None
 
 
+def tell_daemon(settings: Settings, path: str, body: Any) -> bool:
+    """Tell a running daemon something; return whether it took it."""
+    token = settings.admin.token or read_admin_token(settings.store)
+    if token is None:
+        return False
+    try:
+        with _call(settings.admin.listen, path, token, json.dumps(body).encode(), timeout=5):
+            return True
+    except (OSError, http.client.HTTPException):
+        return False
+
+
 def _call(address: Address, path: str, token: str, data: bytes | None, *, timeout: float) -> Any:
+    # What a header cannot hold is not a name's important part.
+    name = operator().encode("ascii", "replace").decode()
     host = f"[{address.host}]" if address.host and ":" in address.host else address.host
     request = urllib.request.Request(
         f"http://{host}:{address.port}/api/v1/{path}",
         data=data,
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json", USER_HEADER: name},
     )
     # No proxy: the token is for the daemon alone.
     return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout)

@@ -20,7 +20,7 @@ EXIT_FINDINGS = 1
 EXIT_USAGE = 2
 EXIT_CONFIG = 78
 
-_STYLES = {"good": "green", "bad": "red", "warn": "yellow", "faint": "bright_black"}
+_STYLES = {"good": "green", "bad": "red", "warn": "yellow", "faint": "bright_black", "step": "cyan"}
 
 
 def has_color(stream: TextIO) -> bool:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from hookline.daemon.log import printable
 from hookline.daemon.sources.port import Reason
-from hookline.daemon.store.port import Reader, StoredRejection
+from hookline.daemon.store.port import Reader
+from hookline.daemon.store.stored import StoredRejection
 
 #: Rows looked at of one source, each an hour of one cause: a month of all of them.
 _MOST_ROWS: Final = 5_000

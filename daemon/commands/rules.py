@@ -22,7 +22,7 @@ from hookline.daemon.commands.output import ago, fail, print_json, print_problem
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.secrets import Secrets
-from hookline.daemon.store.port import RuleActivity
+from hookline.daemon.store.stored import RuleActivity
 from hookline.rules import RulesError, RuleSet
 from hookline.rules.rule import Rule
 

@@ -13,7 +13,8 @@ from hookline.daemon.config.settings import Settings
 from hookline.daemon.sources.port import SourceSettings
 from hookline.daemon.sources.proof_text import signs_url
 from hookline.daemon.sources.public_url import own_url, url_below
-from hookline.daemon.store.port import Reader, SourceActivity
+from hookline.daemon.store.port import Reader
+from hookline.daemon.store.stored import SourceActivity
 from hookline.rules import Json
 from hookline.rules.interpolation import find_references
 from hookline.rules.units import format_duration, parse_duration
