@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help test demo lint format types bench docs kills soak pythons wheel lock install-check clean
+.PHONY: help test demo lint format types bench docs kills faults soak pythons wheel lock install-check clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ bench: .venv/installed ## figures, printed beside the machine's own floor
 
 kills: .venv/installed ## the long form of the kill test: a thousand kills
 	@HOOKLINE_KILLS=1000 $(BIN)/pytest tests/acceptance/test_kill.py
+
+faults: .venv/installed ## the long form of the disk's faults: each call on the store's files fails once, 300 power cuts
+	@HOOKLINE_FAULTS=1 $(BIN)/pytest -n auto tests/integration/test_store_disk_faults.py
 
 soak: .venv/installed ## ten minutes of steady load with failures, reloads and kills: nothing lost, nothing grows
 	@HOOKLINE_SOAK_SECONDS=600 $(BIN)/pytest -s tests/acceptance/test_soak.py

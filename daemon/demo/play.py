@@ -15,7 +15,8 @@ from hookline.daemon.demo.scenes import SCENES, Scene
 from hookline.daemon.demo.stand_ins import StandIns
 from hookline.daemon.sources.samples import Sample, forge, make_sample
 from hookline.daemon.store.changes import State
-from hookline.daemon.store.port import DeliveryFilter, Reader, StoredDelivery
+from hookline.daemon.store.port import Reader
+from hookline.daemon.store.stored import DeliveryFilter, StoredDelivery
 from hookline.rules import EventId
 
 #: A scene's deliveries are local and take milliseconds.

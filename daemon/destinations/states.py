@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.lanes.book import LaneStatus
 from hookline.daemon.store.changes import Lane
-from hookline.daemon.store.port import LaneActivity, LaneState, Reader, Store
+from hookline.daemon.store.port import Reader, Store
+from hookline.daemon.store.stored import LaneActivity, LaneState
 from hookline.rules import Step
 
 #: What successes and failures are counted in.

@@ -23,7 +23,7 @@ from hookline.daemon.rehearsal.fixture_request import (
 from hookline.daemon.rehearsal.preview import Previewer, Rendered
 from hookline.daemon.rehearsal.sample_events import Given, SampleReader
 from hookline.daemon.rehearsal.sample_merge import as_body
-from hookline.daemon.store.port import StoredEvent
+from hookline.daemon.store.stored import StoredEvent
 from hookline.rules import Event, Json, RuleSet
 
 

@@ -10,7 +10,7 @@ from hookline.daemon.actions.dry_run import DRY_RUN_NOTE
 from hookline.daemon.log import printable
 from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.store.changes import DeliveryId, State
-from hookline.daemon.store.port import StoredDelivery
+from hookline.daemon.store.stored import StoredDelivery
 from hookline.rules import Event, RuleSet, Step
 from hookline.rules.explained_event import ExplainedRule, Explanation, Sending
 

@@ -12,7 +12,7 @@ from hookline.daemon.redaction.places import Location, leaves_under, places_of, 
 from hookline.daemon.redaction.plan import Replacement, apply
 from hookline.daemon.rehearsal.sample_events import Given
 from hookline.daemon.sources.body import UnreadableBodyError, read_body
-from hookline.daemon.store.port import StoredEvent
+from hookline.daemon.store.stored import StoredEvent
 from hookline.rules import Json
 from hookline.rules.path import PathError, compile_path
 

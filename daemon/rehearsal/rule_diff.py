@@ -18,7 +18,8 @@ from hookline.daemon.rehearsal.step_diff import (
     rendered_differences,
 )
 from hookline.daemon.reload.live_rules import stored_rules
-from hookline.daemon.store.port import EventFilter, Reader, StoredEvent
+from hookline.daemon.store.port import Reader
+from hookline.daemon.store.stored import EventFilter, StoredEvent
 from hookline.rules import Event, EventId, Place, Routing, RulesError, RuleSet, Step
 from hookline.rules.interpolation import Lookup
 from hookline.rules.rule import Rule

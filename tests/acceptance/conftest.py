@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -207,7 +207,7 @@ class Daemon:
 
     def states(self) -> Counter[str]:
         """Count deliveries by state, as the store has them."""
-        with sqlite3.connect(f"file:{self.folder / 'hookline.db'}?mode=ro", uri=True) as store:
+        with closing(sqlite3.connect(f"file:{self.folder / 'hookline.db'}?mode=ro", uri=True)) as store:
             counted = store.execute("SELECT state, count(*) FROM deliveries GROUP BY state").fetchall()
         states: Counter[str] = Counter()
         for state, count in counted:
@@ -216,7 +216,7 @@ class Daemon:
 
     def outcomes(self) -> Counter[str]:
         """Count attempts by outcome."""
-        with sqlite3.connect(f"file:{self.folder / 'hookline.db'}?mode=ro", uri=True) as store:
+        with closing(sqlite3.connect(f"file:{self.folder / 'hookline.db'}?mode=ro", uri=True)) as store:
             return Counter(dict(store.execute("SELECT outcome, count(*) FROM attempts GROUP BY outcome").fetchall()))
 
     def settle(self, seconds: float = 60) -> None:

@@ -47,7 +47,7 @@ def running(home: Path) -> Iterator[Path]:
     with (home / "log").open("w") as log:
         child = subprocess.Popen([COMMAND, "run"], cwd=home, stderr=log)
     for _ in range(800):
-        if '"started"' in (home / "log").read_text():
+        if '"daemon.started"' in (home / "log").read_text():
             break
         time.sleep(0.05)
     yield home

@@ -50,7 +50,7 @@ def running(folder: Path) -> Iterator[Callable[[str], None]]:
             time.sleep(0.05)
 
     try:
-        until('"event": "started"')
+        until('"event": "daemon.started"')
         yield until
     finally:
         child.send_signal(signal.SIGTERM)

@@ -28,7 +28,7 @@ from hookline.daemon.store.changes import (
 from hookline.daemon.store.memory import MemoryStore
 from hookline.daemon.store.memory_rows import DeliveryRow
 from hookline.daemon.store.memory_tables import Tables
-from hookline.daemon.store.port import Claimed
+from hookline.daemon.store.stored import Claimed
 from hookline.rules import Event, EventId, Modifiers, RetryPolicy, Step
 from hookline.rules.modifiers import DEFAULT_RETRY
 from hookline.rules.windows import is_open

@@ -29,7 +29,8 @@ from hookline.daemon.store.changes import (
 )
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.memory import MemoryStore
-from hookline.daemon.store.port import Claimed, StoreError
+from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Delivery
 from hookline.rules import (
     Place,

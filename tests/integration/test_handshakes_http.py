@@ -29,7 +29,8 @@ from hookline.daemon.config.load import load_settings
 from hookline.daemon.reload import live_sources
 from hookline.daemon.service import Service
 from hookline.daemon.sources.port import Reason, RequestRejected
-from hookline.daemon.store.port import EventFilter, StoredEvent, StoredRejection, StoreError
+from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.stored import EventFilter, StoredEvent, StoredRejection
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +103,7 @@ class Site:
             await reader.close()
 
     async def rejections(self) -> list[StoredRejection]:
-        await self.service._flush_rejections()
+        await self.service.parts.flush_rejections()
         reader = self.service.store.reader()
         try:
             return await reader.rejections()
@@ -319,7 +320,7 @@ async def test_every_cause_of_a_refusal_is_in_the_record(
         for reason, refusal in (("quota", RequestRejected("quota", 429, "used up")), ("store", StoreError("full"))):
             failing = asyncio.get_running_loop().create_future()
             failing.set_exception(refusal)
-            monkeypatch.setattr(site.service._receiver, "_intake", lambda *_, failing=failing: failing)
+            monkeypatch.setattr(site.service.front.receiver, "_intake", lambda *_, failing=failing: failing)
             asked.append(
                 (reason, 503 if reason == "store" else 429, await site.ask("slack", good, headers=slack(good)))
             )

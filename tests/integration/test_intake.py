@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from hookline.daemon.delivery.materials import Material
 from hookline.daemon.ids import Ids
@@ -22,8 +23,9 @@ from hookline.daemon.sources.build import build_source
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, SourceSettings
 from hookline.daemon.store.changes import Accept, Accepted, Change, Lane, Token
 from hookline.daemon.store.memory import MemoryStore
-from hookline.daemon.store.port import DeliveryFilter, Store, StoreError
+from hookline.daemon.store.port import Store, StoreError
 from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.stored import DeliveryFilter
 from hookline.rules import EventId, RuleSet, World, load_rules
 from hookline.rules.world import NoLookup
 
@@ -142,11 +144,17 @@ class House:
         return await self.begin(*keys, **said)
 
     def begin(
-        self, *keys: str, total: int = 5000, kind: str = "invoice.paid", **said: Any
+        self,
+        *keys: str,
+        total: int = 5000,
+        kind: str = "invoice.paid",
+        headers: dict[str, str] | None = None,
+        **said: Any,
     ) -> asyncio.Future[tuple[Accepted, ...]]:
         request = IncomingRequest(
             method="POST", subpath="", url=None, client_ip="192.0.2.1", body=b"{}", received_at=NOW,
-            headers=[("content-type", "application/json"), ("x-signature", "s3cret"), ("x-a", "1"), ("x-a", "2")],
+            headers=[("content-type", "application/json"), ("x-signature", "s3cret"), ("x-a", "1"), ("x-a", "2"),
+                     *(headers or {}).items()],
             query=[("token", "s3cret"), ("page", "1"), ("page", "2")],
         )  # fmt: skip
         events = tuple(
@@ -194,6 +202,49 @@ async def test_a_document_that_the_body_does_not_say_goes_with_the_request(house
     await house.accept("k3", "k4", is_reshaped=True)
     assert [change.request.document for change in house.commit.taken] == [None, '{"total": 9}', "null"]
     assert [material.document for _, material in house.slots.started] == [None] * 2 + ['{"total": 9}'] + ["null"] * 4
+
+
+async def test_each_event_is_logged_once_with_what_its_rules_made_of_it(house: House) -> None:
+    with capture_logs() as lines:
+        first, second = await house.accept("k1", "k2", kind="invoice.paid")
+        await house.accept("k1")
+        for _ in range(2):
+            await house.accept("k3", kind="unknown", why_unreadable="not JSON")
+    assert [(line["event_id"], line["outcome"], line["rules"], line["detail"]) for line in lines] == [
+        (first.event_id, "accepted", ["paid"], None),
+        (second.event_id, "accepted", ["paid"], None),
+        # Here its body holds no other event.
+        (first.event_id, "conflict", None, None),
+        (lines[3]["event_id"], "accepted", ["fallback"], "not JSON"),
+        (lines[3]["event_id"], "duplicate", None, "not JSON"),
+    ]
+    assert {(line["event"], line["source"], line["client_ip"], line["trace"]) for line in lines} == {
+        ("event.received", "shop", "192.0.2.1", None)
+    }
+    assert all(line["milliseconds"] >= 0 for line in lines)
+
+
+async def test_what_is_not_stored_is_not_said_to_be(house: House) -> None:
+    house.commit.fails = True
+    with capture_logs() as lines, pytest.raises(StoreError):
+        await house.accept("k1")
+    assert lines == []
+
+
+async def test_the_events_of_a_request_share_its_trace_and_what_is_none_is_not_kept(house: House) -> None:
+    good = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    with capture_logs() as lines:
+        kept = await house.accept("k1", "k2", headers={"traceparent": good, "tracestate": "a=1"})
+        (dropped,) = await house.accept("k3", headers={"traceparent": good.upper(), "tracestate": "a=1"})
+    assert [line["trace"] for line in lines] == ["ab" * 16, "ab" * 16, None]
+    reader = house.store.reader()
+    for answer in kept:
+        stored = await reader.event(answer.event_id)
+        assert stored is not None
+        assert (stored.event.headers["traceparent"], stored.event.headers["tracestate"]) == (good, "a=1")
+    stored = await reader.event(dropped.event_id)
+    assert stored is not None
+    assert not {"traceparent", "tracestate"} & set(stored.event.headers)
 
 
 async def test_credentials_are_taken_out_before_anything_is_matched_or_stored(house: House) -> None:

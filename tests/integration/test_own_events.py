@@ -16,7 +16,8 @@ from hookline.daemon.own.samples import OWN_SAMPLES
 from hookline.daemon.own.watching import FEW, MANY, SourceWatch
 from hookline.daemon.sources.port import RequestRejected, SourceSettings
 from hookline.daemon.store.changes import Accept, Attempt, DeliveryId, Lane, Outcome, State, Token
-from hookline.daemon.store.port import Claimed, StoredEvent, StoreError
+from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.stored import Claimed, StoredEvent
 from hookline.rules import Event, EventId, Place, Problem
 from hookline.rules.name_filter import HOOKLINE_TYPES
 from tests.integration.conftest import OK, Bench, Peer, new_event

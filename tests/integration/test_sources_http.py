@@ -17,14 +17,14 @@ from urllib.parse import urlencode
 import anyio
 import pytest
 
-import hookline.daemon.service as service_module
+import hookline.daemon.parts as parts_module
 from hookline.daemon.config.load import load_settings
 from hookline.daemon.service import Service
 from hookline.daemon.sources import verification
 from hookline.daemon.sources.build import declared_source
 from hookline.daemon.sources.outside import HttpOutside
 from hookline.daemon.sources.port import IncomingRequest, SourceSettings
-from hookline.daemon.store.port import EventFilter, StoredEvent
+from hookline.daemon.store.stored import EventFilter, StoredEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +113,7 @@ async def running(
     folder: Path, sources: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch, *, public_url: str | None = None
 ) -> AsyncIterator[Site]:
     clock = Clock()
-    monkeypatch.setattr(service_module, "utc_now", clock)
+    monkeypatch.setattr(parts_module, "utc_now", clock)
     # Vectors come with secrets such as "hush", which we take from nobody else.
     monkeypatch.setattr(verification, "MIN_SECRET_BYTES", 1)
     service = Service(load_settings(_written(folder, sources, public_url), environ={}), environ={})

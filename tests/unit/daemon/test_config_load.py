@@ -151,6 +151,21 @@ def test_a_relative_store_lies_under_the_state_directory(write: Callable[[str], 
     assert read(write("version: 1\n"), {"STATE_DIRECTORY": "/s"}).store == Path("/s/hookline.db")
 
 
+@pytest.mark.parametrize(
+    ("config", "environ", "state"),
+    [
+        ("/etc/hookline/hookline.yaml", {}, "/var/lib/hookline"),
+        ("/etc/hooks2/hookline.yaml", {}, "/var/lib/hooks2"),
+        ("/etc/hookline/hookline.yaml", {"STATE_DIRECTORY": "/srv/state"}, "/srv/state"),
+        ("/etc/hookline/other.yaml", {}, "/etc/hookline"),
+        ("/etc/hookline.yaml", {}, "/etc"),
+        ("/srv/hookline/hookline.yaml", {}, "/srv/hookline"),
+    ],
+)
+def test_who_types_a_command_sees_the_store_of_the_service(config: str, environ: dict[str, str], state: str) -> None:
+    assert load.state_folder(Path(config), environ) == Path(state)
+
+
 def test_the_plugins_folder_is_taken_if_it_is_there_and_its_actions_are_known(
     write: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from hookline.daemon.config.settings import Address, Admin, Destination, Limits,
 from hookline.daemon.destinations.states import DestinationState, destination_states
 from hookline.daemon.lanes.book import LaneStatus
 from hookline.daemon.store.changes import Lane
-from hookline.daemon.store.port import LaneActivity, LaneState
+from hookline.daemon.store.stored import LaneActivity, LaneState
 from hookline.rules import Modifiers, Step
 
 pytestmark = pytest.mark.anyio

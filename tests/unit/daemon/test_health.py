@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from hookline.daemon.lanes.health import LaneHealth
 from hookline.daemon.store.changes import Accept, Attempt, Lane, Request, SetHealth
-from hookline.daemon.store.port import Claimed, Health
+from hookline.daemon.store.stored import Claimed, Health
 from hookline.rules import Event
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

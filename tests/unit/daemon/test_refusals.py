@@ -9,7 +9,7 @@ import pytest
 
 from hookline.daemon.commands.refusals import NEXT_STEPS, gathered
 from hookline.daemon.sources.port import Reason
-from hookline.daemon.store.port import StoredRejection
+from hookline.daemon.store.stored import StoredRejection
 
 NOW = datetime(2026, 5, 18, 12, tzinfo=UTC)
 

@@ -454,6 +454,7 @@ def test_tests_that_are_right_are_not_complained_of(text: str, rule_tests: Draft
         ("sources: {a: {type: agiled, secret: [x, 5]}}", "5 is not of type 'string'"),
         ("sources: {a: {type: agiled, secret: x, tolerance: 5}}", "not a duration: write it as in 250ms"),
         ("sources: {a: {type: agiled, secret: x, expect_every: day}}", "not a duration: write it as in 250ms"),
+        ("sources: {a: {type: agiled, secret: x, rate: 50}}", "not a rate: write a number for each second"),
         ("sources: {a: {type: agave}}", "a source fails closed: give "),
         ("sources: {a: {type: generic}}", "'verify' is a required property"),
         ("sources: {a: {type: generic, verify: {scheme: hmc}}}", "ways to verify are: hmac, ed25519"),
