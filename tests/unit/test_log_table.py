@@ -1,4 +1,4 @@
-"""The table of log lines in docs/operations.md says what the code says."""
+"""The table of log lines in docs/logs.md says what the code says."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def in_code() -> tuple[Lines, set[str]]:
 
 def in_docs() -> Lines:
     lines: Lines = {}
-    for row in (ROOT / "docs" / "operations.md").read_text().splitlines():
+    for row in (ROOT / "docs" / "logs.md").read_text().splitlines():
         found = ROW.match(row)
         if found:
             assert found["name"] not in lines, f"{found['name']} stands there twice"
