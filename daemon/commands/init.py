@@ -11,6 +11,8 @@ import anyio
 import click
 
 from hookline.daemon.commands.output import fail
+from hookline.daemon.secrets import CREDENTIALS_FOLDER
+from hookline.daemon.subscriptions.credential_file import write_credential
 
 _CONFIG = """\
 {modeline}
@@ -23,8 +25,8 @@ rules: rules                        # a folder of *.yaml
 plugins: plugins                    # a folder of *.py: each is an action
 
 sources:
-  # POST http://127.0.0.1:8080/hooks/try/{token}
-  try: {{type: generic, verify: none, path_token: "{token}", event: {{type: $.event, id: $.id}}}}
+  # The URL that its sender needs: hookline sources try. What ${{TRY_TOKEN}} stands for is in credentials/TRY_TOKEN.
+  try: {{type: generic, verify: none, path_token: "${{TRY_TOKEN}}", event: {{type: $.event, id: $.id}}}}
   # agiled: {{type: agiled, secret: "${{AGILED_SECRET}}"}}
 
 destinations:
@@ -51,10 +53,14 @@ fallback:                           # events that no rule above matched
 """
 
 
+# What git must not take along: secrets, and what the daemon writes beside its configuration.
+_IGNORED = "credentials/\nadmin-token\nlearned-secrets/\nhookline.db*\nbackups/\n"
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
 def init(folder: Path) -> None:
-    """Write a configuration, a rule, a plug-ins folder and schemas for editors into FOLDER (here, if left out).
+    """Write a configuration, a rule, a secret, folders and schemas for editors into FOLDER (here, if left out).
 
     Overwrites nothing.
     """
@@ -62,16 +68,21 @@ def init(folder: Path) -> None:
 
     token = secrets.token_urlsafe(12)
     config, rules = folder / "hookline.yaml", folder / "rules" / "first.yaml"
+    credential = folder / CREDENTIALS_FOLDER / "TRY_TOKEN"
     schemas = {what: folder / name for what, name in FILES.items()}
-    present = [path for path in (config, rules, *schemas.values()) if path.exists()]
+    present = [path for path in (config, rules, credential, *schemas.values()) if path.exists()]
     if present:
         fail(f"{', '.join(map(str, present))} is there already; nothing was written.")
     (folder / "plugins").mkdir(parents=True, exist_ok=True)
-    _write(config, _CONFIG.format(token=token, modeline=modeline(schemas["config"], config.parent)))
+    write_credential(credential, f"{token}\n")
+    click.echo(f"wrote {credential}", err=True)
+    _write(config, _CONFIG.format(modeline=modeline(schemas["config"], config.parent)))
     # Not `format`: templates have braces of their own.
     _write(rules, _RULES.replace("{modeline}", modeline(schemas["rules"], rules.parent)))
     for what, text in _schemas(config).items():
         _write(schemas[what], text)
+    if not (folder / ".gitignore").exists():
+        _write(folder / ".gitignore", _IGNORED)
     here = "" if folder == Path() else f"cd {folder} && "
     click.echo(
         f"""
@@ -97,7 +108,7 @@ def _schemas(config: Path) -> Mapping[str, str]:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # It will hold secrets sooner or later.
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    # For all to read, as the service's own user must; secrets are in the credentials folder.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
         file.write(text)
     click.echo(f"wrote {path}", err=True)

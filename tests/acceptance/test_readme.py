@@ -61,16 +61,22 @@ def test_what_init_writes_is_fine_and_is_not_overwritten(home: Path) -> None:
     again = hookline(home.parent, "init", "myhooks")
     assert again.returncode == 1
     assert "is there already; nothing was written." in again.stderr
-    assert (home / "hookline.yaml").stat().st_mode & 0o077 == 0
+    # The secret is its owner's alone; the rest may be read by the service's user, and taken along by git.
+    assert (home / "credentials" / "TRY_TOKEN").stat().st_mode & 0o077 == 0
+    assert (home / "credentials").stat().st_mode & 0o077 == 0
+    token = (home / "credentials" / "TRY_TOKEN").read_text().strip()
+    written = [path for path in home.rglob("*") if path.is_file() and path.name != "TRY_TOKEN"]
+    assert [path for path in written if token in path.read_text()] == []
 
 
 def test_the_first_event_and_why_its_rule_did_not_match(running: Path) -> None:
     (body,) = re.findall(r"^\$ curl .*? -d '(.*)'$", README, re.MULTILINE)
-    address = re.search(r"^ *# POST http://(\S+)", (running / "hookline.yaml").read_text(), re.MULTILINE)
-    assert address
+    listen = re.search(r"^listen: (\S+)", (running / "hookline.yaml").read_text(), re.MULTILINE)
+    assert listen
+    token = (running / "credentials" / "TRY_TOKEN").read_text().strip()
     # As curl sends it: it calls every -d a form.
     request = urllib.request.Request(
-        f"http://{address[1]}", body.encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+        f"http://{listen[1]}/hooks/try/{token}", body.encode(), {"Content-Type": "application/x-www-form-urlencoded"}
     )
     with urllib.request.urlopen(request, timeout=10) as reply:
         answer = json.load(reply)
