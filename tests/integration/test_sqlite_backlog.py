@@ -42,7 +42,7 @@ FROM deliveries, n WHERE id = :id
 """
 _MULTIPLY_EXTRAS = """
 INSERT INTO delivery_extras
-SELECT d.id, order_key, previous, why, part_of, parts_of, is_digest, stands_for, is_replay
+SELECT d.id, order_key, previous, why, part_of, parts_of, is_digest, stands_for, is_replay, previous_from
 FROM deliveries AS d, delivery_extras AS x
 WHERE x.delivery_id = :id AND d.id > :base AND d.id <= :base + :count
 """
