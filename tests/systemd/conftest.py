@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.systemd.installation import PYTHON, ROOT, build_wheel, install, interpreter_folder
+from tests.systemd.installation import PYTHON, ROOT, TESTS, build_wheel, install, interpreter_folder
 
 SANDBOX = Path(__file__).with_name("sandbox")
 
@@ -130,4 +131,6 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Systemd:
     outside = interpreter_folder()
     folder = tmp_path / "systemd"
     folder.mkdir()
-    return Systemd(layers=(installed,), binds={outside: PYTHON} if outside else {}, folder=folder)
+    # The tests' own environment too: a checkout may lie in /tmp, which is empty inside.
+    binds = {Path(sys.prefix): TESTS} | ({outside: PYTHON} if outside else {})
+    return Systemd(layers=(installed,), binds=binds, folder=folder)

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[2]
 #: Where the interpreter lies inside, if its own place is a home, into which no service may look.
 PYTHON = Path("/opt/python")
+#: Where the environment that runs the tests stands inside.
+TESTS = Path("/opt/tests")
 PROGRAM = Path("/opt/hookline")
 
 

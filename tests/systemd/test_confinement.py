@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from tests.systemd.conftest import Systemd
-from tests.systemd.installation import ROOT
+from tests.systemd.installation import ROOT, TESTS
 from tests.systemd.installing import PRELUDE, files, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -45,7 +43,7 @@ def test_every_action_works_inside(systemd: Systemd) -> None:
     """Also: rules and plug-ins are read and watched by who owns none of them, and workers limit themselves."""
     prelude, install, rest = PRELUDE.partition("hookline service install")
     script = f"""{prelude}
-{sys.executable} /root/inside/mail.py & mail=$!
+{TESTS}/bin/python /root/inside/mail.py & mail=$!
 mkdir /root/tls; cd /root/tls
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=Test 2>/dev/null
 openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout server.key -out server.csr -subj /CN=localhost 2>/dev/null

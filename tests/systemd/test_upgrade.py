@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.systemd.conftest import Systemd
-from tests.systemd.installation import ROOT, build_wheel, build_wheel_of
+from tests.systemd.installation import ROOT, TESTS, build_wheel, build_wheel_of
 from tests.systemd.installing import CONFIG, PRELUDE, files, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -48,7 +47,9 @@ def wheels(tmp_path: Path) -> dict[str, bytes]:
 def test_upgrade_with_a_backlog_and_starts_that_are_refused(systemd: Systemd, wheels: dict[str, bytes]) -> None:
     """The order of each sender is kept, the store is copied before it is changed, nothing is lost."""
     prelude, _, _ = PRELUDE.partition("hookline service install")
-    pip = f"{sys.executable} -m pip --python /opt/hookline/bin/python install -q --no-index --no-deps --force-reinstall"
+    pip = (
+        f"{TESTS}/bin/python -m pip --python /opt/hookline/bin/python install -q --no-index --no-deps --force-reinstall"
+    )
     script = f"""{prelude}
 install() {{ {pip} --root-user-action ignore --disable-pip-version-check /root/wheels/$1/*.whl; }}
 install old
