@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
+from operator import attrgetter
 
 from hookline.daemon.sources.stored_payload import payload_and_envelope, read_document
 from hookline.daemon.store.changes import Audit, Cancel, DeliveryId, State
@@ -39,7 +40,7 @@ def step(tables: Tables, number: int) -> DeletionStep:
         runs = _running_for(tables, row)
         running.update(one.id for one in runs)
         busy.update([own.get(row.event_id, row.event_id)] if runs else [])
-    for row in _of(tables, [*meant, *own]):
+    for row in sorted(_of(tables, [*meant, *own]), key=attrgetter("id")):
         if own.get(row.event_id, row.event_id) in busy:
             cancel(tables, Cancel(delivery_id=row.id))
     free = [event_id for event_id in meant if event_id not in busy]

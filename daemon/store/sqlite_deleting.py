@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from hookline.daemon.ids import lowest_at
@@ -136,8 +137,8 @@ def _remove(batch: Batch, chosen: _Found, number: int, *, forgets_keys: bool) ->
     running = running_for(batch, [*doomed, *own_doomed])
     busy = {owner.get(event, event) for _, event in running}
     waits = [one for one in (*doomed, *own_doomed) if owner.get(one.event, one.event) in busy]
-    for one in waits:
-        # What does not run yet shall not begin to.
+    for one in sorted(waits, key=attrgetter("id")):
+        # What does not run yet shall not begin to. In order: what is left of a digest depends on who goes first.
         cancel(batch, Cancel(delivery_id=delivery_id(one.id)))
     free = {event: request for event, request in chosen.events.items() if event not in busy}
     free_own = {event: request for event, (request, whose) in own.items() if whose not in busy}

@@ -332,7 +332,7 @@ class Model:
             runs = {one for one in {id_, *acting} if self.deliveries[one].state is State.RUNNING}
             running |= runs
             busy |= {row.event_id} if runs else set()
-        for id_, row in rows.items():
+        for id_, row in sorted(rows.items()):
             if row.event_id in busy:
                 self.cancel(id_)
         gone = event_ids - busy

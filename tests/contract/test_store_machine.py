@@ -166,8 +166,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(change=accepts)
     def repeat(self, change: Accept) -> None:
-        # Only those whose outcome can still be unknown are repeated: the ones of this moment.
-        if all(new.event.received_at == self.model.now for new in change.events):
+        # Only those whose outcome can still be unknown are repeated: the ones of this moment. What somebody has seen,
+        # and had removed, is known.
+        known = {event_id for event_id, _ in self.model.keys.values()}
+        is_removed = any(new.event.id in known - self.model.events.keys() for new in change.events)
+        if not is_removed and all(new.event.received_at == self.model.now for new in change.events):
             self.write(change)
 
     @rule(change=accepts)
