@@ -130,7 +130,8 @@ def test_a_long_run_loses_nothing_and_grows_nothing(make_daemon: Any, destinatio
         time.sleep(SECONDS / 2)
     daemon.settle(120)
     watcher.end()
-    quiet = [one for one in watcher.samples if one.at > settled_at + SECONDS / 20]
+    # Not its beginning: after a start the store's page cache fills, with some 8,000 events.
+    quiet = [one for one in watcher.samples if one.at > settled_at + SECONDS / 6]
     talk = talk_per_second(daemon)
     report(load, watcher.samples, quiet, talk, daemon)
 
