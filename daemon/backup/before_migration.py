@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from hookline.daemon.backup.pages import check_room, copy_pages, is_full, reason, size_of, snapshot, sync_folder
+from hookline.daemon.backup.pages import check_room, copy_pages, is_full, reason, size_of, snapshot
+from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.store.port import StoreError
 
 

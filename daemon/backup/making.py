@@ -28,7 +28,8 @@ from hookline.daemon.backup.archive import (
 )
 from hookline.daemon.backup.inspection import Contents, at_rest, counted_contents, faults_of, kept_contents
 from hookline.daemon.backup.ownership import own_like
-from hookline.daemon.backup.pages import check_room, copy_pages, is_full, reason, size_of, snapshot, sync_folder
+from hookline.daemon.backup.pages import check_room, copy_pages, is_full, reason, size_of, snapshot
+from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.sources.learned import learned_secrets_folder
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.sqlite_errors import store_error

@@ -71,15 +71,6 @@ def copy_pages(source: sqlite3.Connection, target: Path, *, progress: Progress =
         os.close(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new names in a folder last."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def check_room(folder: Path, needed: int, *, what: str, keep_free: int = 0) -> None:
     """Raise `StoreError` with the numbers if `needed` bytes do not fit into a folder, or leave too little there."""
     free = shutil.disk_usage(folder).free

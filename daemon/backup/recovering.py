@@ -15,11 +15,12 @@ from typing import Any, Final
 from hookline.daemon.backup.inspection import Contents, at_rest, counted_contents, faults_of
 from hookline.daemon.backup.mending import mend, without_deliveries
 from hookline.daemon.backup.offline import note_deed
-from hookline.daemon.backup.pages import check_room, is_full, reason, sync_folder
+from hookline.daemon.backup.pages import check_room, is_full, reason
 from hookline.daemon.backup.raw_pages import raw_pages
 from hookline.daemon.backup.raw_rows import Value
 from hookline.daemon.backup.salvage import Salvage, Stretches, read_all
 from hookline.daemon.backup.shapes import SCHEMA_TABLE, Shape
+from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.ids import encode
 from hookline.daemon.store.changes import Audit
 from hookline.daemon.store.port import StoreError

@@ -10,7 +10,7 @@ from pathlib import Path
 from hookline.daemon.backup.inspection import Contents, kept_contents
 from hookline.daemon.backup.offline import fold, is_ours
 from hookline.daemon.backup.ownership import own_like
-from hookline.daemon.backup.pages import sync_folder
+from hookline.daemon.folder_sync import sync_folder
 
 _BUSY_TIMEOUT_MS = 3_000
 

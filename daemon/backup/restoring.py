@@ -25,8 +25,9 @@ from hookline.daemon.backup.archive import (
 from hookline.daemon.backup.inspection import Contents, at_rest, counted_contents, faults_of
 from hookline.daemon.backup.offline import note_deed, writing
 from hookline.daemon.backup.ownership import own_like
-from hookline.daemon.backup.pages import check_room, sync_folder
+from hookline.daemon.backup.pages import check_room
 from hookline.daemon.backup.replacing import put_in_place
+from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.sources.learned import learned_secrets_folder
 from hookline.daemon.store.changes import Audit
 from hookline.daemon.store.port import StoreError

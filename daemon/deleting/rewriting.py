@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hookline.daemon.backup.offline import fold, locked, note, writing
 from hookline.daemon.backup.ownership import own_like
-from hookline.daemon.backup.pages import check_room, sync_folder
+from hookline.daemon.backup.pages import check_room
+from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.sqlite_errors import store_error
 from hookline.daemon.store.sqlite_file import check_schema

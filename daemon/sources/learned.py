@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.log import get_logger
 from hookline.daemon.regular_file import read_regular
 from hookline.daemon.sources.port import RequestRejected
@@ -149,24 +150,15 @@ def _write_file(folder: Path, name: str, secrets: tuple[str, ...]) -> None:
         file.flush()
         os.fsync(descriptor)
     fresh.replace(folder / name)
-    _sync_folder(folder)
+    sync_folder(folder)
     if is_new:
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _remove_file(folder: Path, name: str) -> None:
     if folder.exists():
         (folder / name).unlink(missing_ok=True)
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    # A new name is only there for good once its folder is on the disk.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(folder)
 
 
 def _warn_if_open(path: Path) -> None:

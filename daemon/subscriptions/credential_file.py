@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from hookline.daemon.folder_sync import sync_folder
+
 
 def write_credential(path: Path, secret: str) -> None:
     """Write a secret to a new file of mode 0600, fsynced with its folder, which is made with mode 0700.
@@ -19,11 +21,7 @@ def write_credential(path: Path, secret: str) -> None:
         os.link(fresh, path)
     finally:
         fresh.unlink()
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
 
 
 def check_writable(path: Path) -> None:
