@@ -102,7 +102,8 @@ rules:
     assert "digest" not in destination.arrived
     assert daemon.post("d3", kind="invoice.created") == 200
     daemon.settle()
-    assert destination.sequence["/erp"] == ["a1", "b1"]
+    # Without `order_by` nothing says which of the two comes first.
+    assert sorted(destination.sequence["/erp"]) == ["a1", "b1"]
     assert destination.bodies["digest"]["all"] == ["d1", "d2", "d3"]
     assert destination.bodies["s3"]["was"] == "open"
     assert sorted(destination.arrived) == ["a1", "b1", "digest", "s3"]

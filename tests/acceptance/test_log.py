@@ -127,11 +127,10 @@ def test_the_id_of_an_event_finds_its_whole_story_in_order(daemon: Any, destinat
     assert names.index("own_event.made") > names.index("delivery.attempted")
     made = story[names.index("own_event.made")]
     assert (made["event_type"], made["event_id"]) == ("delivery.dead", event)
-    # The event about it has a story of its own.
-    assert [one["event"] for one in lines_of(daemon, made["own_event_id"])][:2] == [
-        "own_event.made",
-        "delivery.attempted",
-    ]
+    # The event about it has a story of its own; what its deliveries are first seen by is a matter of chance.
+    about = [one["event"] for one in lines_of(daemon, made["own_event_id"])]
+    assert about[0] == "own_event.made"
+    assert "delivery.attempted" in about[1:]
     assert names.index("event.replayed") > names.index("own_event.made")
     assert story[-1]["event"] == "delivery.attempted"
 
