@@ -15,6 +15,7 @@ from hookline.daemon.delivery.materials import Material
 from hookline.daemon.http.credentials import without_credentials
 from hookline.daemon.ids import Ids
 from hookline.daemon.lanes.policy import LanePolicy
+from hookline.daemon.pausing import Keeping
 from hookline.daemon.routing import Planner, first_due, match_or_none
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, Source
 from hookline.daemon.store.changes import Accept, Accepted, Lane, NewEvent, Request
@@ -46,12 +47,13 @@ class Intake:
         commit: GroupCommit,
         ids: Ids,
         log: Any,
+        keeping: Callable[[str], Keeping | None] = lambda _source: None,
         on_accepted: Callable[[NewEvent, Accepted], None] = lambda _new, _answer: None,
     ) -> None:
         """`rules` returns the live rule set; it is asked once for each request, so no request sees a mixed one.
 
-        `policies` says what a destination adds to the steps that go there. `on_accepted` is told of each event that
-        was stored or known already.
+        `policies` says what a destination adds to the steps that go there, `keeping` whether a source is paused.
+        `on_accepted` is told of each event that was stored or known already.
         """
         self._rules = rules
         self._planner = Planner(ids, policies=policies)
@@ -59,6 +61,7 @@ class Intake:
         self._commit = commit
         self._ids = ids
         self._log = log
+        self._keeping = keeping
         self._on_accepted = on_accepted
 
     def accept(
@@ -71,7 +74,7 @@ class Intake:
         whether it was stored is unknown. To cancel it is to say the same.
         """
         began = asyncio.get_running_loop().time()
-        rules = self._rules()
+        rules, keeping = self._rules(), self._keeping(source.name)
         headers, query = without_credentials(request, source)
         content_type = headers.get("content-type", "")
         routed = [
@@ -94,6 +97,7 @@ class Intake:
                 ),
                 normalized,
                 rules,
+                is_kept=keeping is not None,
             )
             for normalized in events
         ]
@@ -110,6 +114,8 @@ class Intake:
             dedupe_window=source.dedupe_window,
         )
         answers = self._commit.enqueue(change)
+        if keeping is not None:
+            keeping.kept([one.new.event for one in routed], answers)
         # Not a task that waits: what follows the commit must happen once, whatever becomes of who asked.
         answers.add_done_callback(partial(self._conclude, routed, change.request, began))
         return answers
@@ -148,8 +154,8 @@ class Intake:
                 detail=one.why_unreadable,
             )
 
-    def _route(self, event: Event, normalized: NormalizedEvent, rules: RuleSet) -> _Routed:
-        routing = match_or_none(rules, event, self._log)
+    def _route(self, event: Event, normalized: NormalizedEvent, rules: RuleSet, *, is_kept: bool) -> _Routed:
+        routing = None if is_kept else match_or_none(rules, event, self._log)
         pointer, why = normalized.pointer, normalized.why_unreadable
         if routing is None:
             new = NewEvent(event=event, pointer=pointer, rules_version=rules.version, is_unrouted=True)

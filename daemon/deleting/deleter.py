@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from structlog.typing import FilteringBoundLogger
 
 from hookline.daemon.deleting.request import DeletionRequest, criteria
-from hookline.daemon.ids import decode, made_at
 from hookline.daemon.store.changes import Audit, DeliveryId
 from hookline.daemon.store.port import Reader, Store, StoreError
 from hookline.daemon.store.stored import Tally
@@ -20,7 +19,6 @@ from hookline.daemon.store.stored import Tally
 _PAUSE_S: Final = 0.25
 #: How long a store in trouble is left alone.
 _TROUBLE_S: Final = 10.0
-_MOST_NAMED: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +31,6 @@ class Progress:
     is_over: bool
     #: What has to end first.
     waits_for: tuple[DeliveryId, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as programs read it."""
-        return {
-            "deletion": self.number,
-            "events": self.events,
-            "over": self.is_over,
-            "waits_for": list(self.waits_for[:_MOST_NAMED]),
-        }
 
 
 class Deleter:
@@ -127,13 +116,3 @@ class Deleter:
             yield reader
         finally:
             await reader.close()
-
-
-def tally_json(tally: Tally) -> dict[str, Any]:
-    """Return what would be removed as programs read it."""
-    ends = {
-        name: None if one is None else {"id": one, "at": made_at(decode("evt", one)).isoformat()}
-        for name, one in (("first", tally.first), ("last", tally.last))
-    }
-    deliveries = {state.value: count for state, count in sorted(tally.deliveries.items()) if count}
-    return {"dry_run": True, "events": tally.events, **ends, "deliveries": deliveries}

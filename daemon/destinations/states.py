@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.lanes.book import LaneStatus
 from hookline.daemon.store.changes import Lane
-from hookline.daemon.store.port import Reader, Store
+from hookline.daemon.store.port import Reader
 from hookline.daemon.store.stored import LaneActivity, LaneState
 from hookline.rules import Step
 
@@ -65,37 +65,6 @@ class DestinationState:
             return "limited"
         return "ok"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as programs read it."""
-        work, lately, live = self.work, self.lately, self.live
-        return {
-            "destination": self.name,
-            "lane": self.lane,
-            "action": self.action,
-            "rule": self.rule,
-            "configured": self.is_configured,
-            "state": self.condition,
-            "held": work is not None and work.is_held,
-            "reason": work.reason if work else "",
-            "failing_since": _text(work.failing_since if work else None),
-            "waiting": work.pending if work else 0,
-            "oldest_due_at": _text(work.oldest_due_at if work else None),
-            "running": live.running if live else work.running if work else 0,
-            "delivered_24h": lately.delivered if lately else 0,
-            "failed_24h": lately.failed if lately else 0,
-            "last_delivered_hour": _text(self.last_delivered_at),
-            "live": live
-            and {
-                "concurrency": live.concurrency,
-                "limit": live.limit,
-                "breaker": live.breaker,
-                "tries_at": _text(live.tries_at),
-                "ramping": live.is_ramping,
-                "maintenance_until": _text(live.maintenance_until),
-                "rate_until": _text(live.rate_until),
-            },
-        }
-
 
 async def destination_states(
     settings: Settings, reader: Reader | None, *, now: datetime, status: Callable[[Lane], LaneStatus] | None = None
@@ -129,17 +98,6 @@ async def destination_states(
     return tuple(states)
 
 
-async def live_states(
-    settings: Settings, store: Store, *, now: datetime, status: Callable[[Lane], LaneStatus]
-) -> tuple[DestinationState, ...]:
-    """Return how all stand in the running daemon, as `destination_states`."""
-    reader = store.reader()
-    try:
-        return await destination_states(settings, reader, now=now, status=status)
-    finally:
-        await reader.close()
-
-
 async def _step_of(lane: Lane, reader: Reader | None) -> Step | None:
     """Return the step whose own lane it is."""
     if reader is None or not lane.startswith(_STEP_LANE):
@@ -150,7 +108,3 @@ async def _step_of(lane: Lane, reader: Reader | None) -> Step | None:
     except (ValueError, KeyError, TypeError):
         # Kept by another version in a form that is not ours: its lane is shown by its hash.
         return None
-
-
-def _text(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

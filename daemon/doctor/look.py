@@ -17,7 +17,7 @@ import anyio
 from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.actions.registry import action_names
 from hookline.daemon.admin_token import admin_token_file, read_admin_token
-from hookline.daemon.commands.source_report import source_reports
+from hookline.daemon.api.shapes.destinations import destination_shape
 from hookline.daemon.config.destinations import known_actions
 from hookline.daemon.config.settings import Address, Settings
 from hookline.daemon.destinations.states import destination_states
@@ -26,6 +26,7 @@ from hookline.daemon.doctor.permissions import strange_code
 from hookline.daemon.doctor.sight import GROWTH_WINDOW, MOST_DEAD, UNUSED_AFTER, DaemonSight, RulesSight, StoreSight
 from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.secrets import Secrets
+from hookline.daemon.sources.report import source_reports
 from hookline.daemon.store.changes import State
 from hookline.daemon.store.sqlite_reader import SqliteReader
 from hookline.daemon.store.stored import DeliveryFilter
@@ -167,7 +168,7 @@ async def _read(settings: Settings, daemon: DaemonSight, now: datetime) -> Store
             schema=pragmas["user_version"],
             facts=facts,
             counts=await reader.counts(),
-            destinations=[one.to_json() for one in await destination_states(settings, reader, now=now)],
+            destinations=[destination_shape(one) for one in await destination_states(settings, reader, now=now)],
             reports=await source_reports(settings, reader, tuple(settings.sources), now, told),
             lately=await reader.activity(since=now - GROWTH_WINDOW),
             kept=await reader.activity(since=now - settings.retention.events),

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hookline.daemon.commands.opening import again
-from hookline.daemon.commands.source_report import SourceReport
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.doctor.bounded import Failed
+from hookline.daemon.sources.report import SourceReport
 from hookline.daemon.store.stored import Fact, RuleActivity, SourceActivity, StoredDelivery
 from hookline.daemon.systemd.obstacles import Obstacle
 from hookline.rules import Problem, RuleSet

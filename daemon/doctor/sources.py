@@ -7,17 +7,19 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from hookline.daemon.commands.output import ago
-from hookline.daemon.commands.source_report import SourceReport
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.doctor.bounded import Failed
 from hookline.daemon.doctor.finding import Finding, counted, listed, ok, shortened, warn, wrong
 from hookline.daemon.doctor.sight import Sight, StoreSight
 from hookline.daemon.sources.proof_text import signs_url
 from hookline.daemon.sources.public_url import own_url
+from hookline.daemon.sources.report import SourceReport
 from hookline.rules.units import format_duration
 
 #: Fewer refusals than this in a day are noise: scanners, a test.
 _FEW_REFUSALS = 3
+#: A pause that lasts longer was perhaps forgotten.
+_LONG_PAUSE = timedelta(days=1)
 
 
 def check_sources(sight: Sight) -> list[Finding]:
@@ -53,6 +55,10 @@ def judge_source(report: SourceReport, sight: Sight) -> list[Finding]:
         main = max(report.refusals, key=lambda one: one.count_lately)
         text = f"{report.name}: {refused:,} refused and {taken:,} taken in the last day, mostly: {main.what}"
         found.append(wrong("sources", text, step))
+    if report.pause is not None and not report.is_resuming and sight.now - report.pause.since > _LONG_PAUSE:
+        since = ago(report.pause.since, sight.now).removesuffix(" ago")
+        text = f"{report.name}: paused for {since}: {report.pause.reason or 'no reason given'}"
+        found.append(warn("sources", text, sight.again(f"sources {report.name} --resume")))
     if report.is_waiting and not report.learned:
         text = f"{report.name}: waits for its sender's secret, and takes nothing until it came"
         found.append(warn("sources", text, f"make the webhook at its sender; {step} says how"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from hookline.daemon.store.changes import DeliveryId, State
 from hookline.rules import EventId
@@ -24,18 +24,6 @@ class PreviewRow:
     destination: str
     state: State | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as programs read it."""
-        return {
-            "delivery": self.delivery,
-            "event": self.event,
-            "event_type": self.event_type,
-            "source": self.source,
-            "rule": self.rule,
-            "destination": self.destination,
-            "state": self.state,
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
@@ -49,17 +37,6 @@ class Preview:
     skipped: int
     #: Until the last one is due.
     lasts: timedelta
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as programs read it."""
-        return {
-            "dry_run": True,
-            "count": self.count,
-            "of": self.of,
-            "skipped": self.skipped,
-            "lasts_s": self.lasts.total_seconds(),
-            "sample": [row.to_json() for row in self.sample],
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +52,6 @@ class Replayed:
     #: Until the last one is due.
     lasts: timedelta
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as programs read it."""
-        return {
-            "dry_run": False,
-            "count": self.count,
-            "first": self.first,
-            "last": self.last,
-            "skipped": self.skipped,
-            "lasts_s": self.lasts.total_seconds(),
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
@@ -94,7 +60,3 @@ class Cancelled:
     count: int
     #: How many were picked and did not wait any more.
     skipped: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as programs read it."""
-        return {"dry_run": False, "count": self.count, "skipped": self.skipped}

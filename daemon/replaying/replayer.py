@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ from hookline.daemon.store.changes import Cancel, DeliveryId, Lane, Replay, Rout
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.port import Reader, Store
 from hookline.daemon.store.stored import DAMAGED, DeliveryFilter, StoredEvent
-from hookline.rules import EventId, Routing, RuleSet
+from hookline.rules import Event, EventId, Routing, RuleSet
 
 _SAMPLE: Final = 10
 # As many changes at once share a transaction and keep events waiting no longer than that takes.
@@ -70,6 +70,8 @@ class Replayer:
         self._clock = clock
         self._log = log
         self._spread = Spread(clock)
+        #: Held while unrouted events are read and routed: two at a time would each make the deliveries.
+        self.routing = asyncio.Lock()
 
     async def replay(self, asked: ReplayRequest) -> Preview | Replayed:
         """Make the new deliveries, or say which; returns when all are stored.
@@ -106,12 +108,46 @@ class Replayer:
             self._dispatcher.wake()
         return Cancelled(count=count, skipped=len(picked) - count)
 
-    async def route_unrouted(self, events: Iterable[EventId]) -> None:
-        """Give events that could not be routed the deliveries that the live rules ask for; who still cannot stays."""
+    async def route_unrouted(self, events: Sequence[EventId]) -> int:
+        """Give events that nobody routed, in this order, the deliveries that the live rules ask for; return how many.
+
+        Those that cannot be matched stay as they are. Call with `routing` held. Raises `StoreError` with a part done.
+        """
+        count = 0
         async with self._reading() as reader:
-            for event_id in events:
-                if not await self._commit_routes([await self._route(event_id, reader, timedelta(0))]):
+            for start in range(0, len(events), _PART):
+                part = events[start : start + _PART]
+                done = await self._commit_routes(await self._first_routes(part, reader))
+                count += len(done)
+                for event_id in sorted({*part} - {route.event_id for route in done}):
                     self._log.warning("event.still_unrouted", event_id=event_id, next_step="look for its trace above")
+        return count
+
+    def first_route(self, event: Event) -> Route | None:
+        """Return what the live rules ask for of an event that nobody routed; None if it cannot be matched."""
+        rules = self._rules()
+        routing = match_or_none(rules, event, self._log)
+        if routing is None:
+            return None
+        return Route(
+            event_id=event.id,
+            rules_version=rules.version,
+            matched=tuple(match.rule for match in routing.matches),
+            deliveries=self._planner.deliveries(routing, event, now=self._clock()),
+        )
+
+    def wake(self) -> None:
+        """Have the dispatcher look at what was routed."""
+        self._dispatcher.wake()
+
+    async def _first_routes(self, events: Sequence[EventId], reader: Reader) -> list[Route | None]:
+        routes: list[Route | None] = []
+        for start in range(0, len(events), _PART_OF_EVENTS):
+            # Asked for at once: to wait for each costs more than to read it.
+            for stored in await asyncio.gather(*map(reader.event, events[start : start + _PART_OF_EVENTS])):
+                is_lost = stored is None or self._is_damaged(stored)
+                routes.append(None if stored is None or is_lost else self.first_route(stored.event))
+        return routes
 
     async def _repeat_all(self, picked: Picked, spacing: timedelta) -> Replayed:
         turns = self._spread.turns(len(picked), spacing)
@@ -129,8 +165,9 @@ class Replayer:
         turns = self._spread.turns(len(picked), spacing)
         made, skipped = _Made(), picked.skipped
         for part in picked.parts(_PART_OF_EVENTS):
-            routes = [await self._route(EventId(one), reader, turns.next_in()) for one in part]
-            done = await self._commit_routes(routes)
+            async with self.routing:
+                routes = [await self._route(EventId(one), reader, turns.next_in()) for one in part]
+                done = await self._commit_routes(routes)
             for route in done:
                 ids = [delivery.id for delivery in route.deliveries]
                 self._log.info("event.replayed", event_id=route.event_id, by="now", deliveries=ids)
@@ -155,8 +192,8 @@ class Replayer:
             # Nobody asks again: this is its first time.
             deliveries = self._planner.deliveries(routing, stored.event, now=self._clock())
         else:
-            kept = await reader.deliveries(DeliveryFilter(event_id=event_id), limit=MAX_IDS)
-            repeats = {(one.rule, one.destination): one.id for one in reversed(kept)}
+            earlier = await reader.deliveries(DeliveryFilter(event_id=event_id), limit=MAX_IDS)
+            repeats = {(one.rule, one.destination): one.id for one in reversed(earlier)}
             deliveries = self._planner.again(routing, stored.event, now=self._clock(), due_in=due_in, repeats=repeats)
         return Route(
             event_id=event_id,
@@ -169,10 +206,14 @@ class Replayer:
         self, event_id: EventId, reader: Reader, rules: RuleSet
     ) -> tuple[StoredEvent | None, Routing | None]:
         stored = await reader.event(event_id)
-        if stored is not None and stored.is_damaged:
-            self._log.warning("event.damaged", event_id=event_id, next_step=DAMAGED)
+        if stored is not None and self._is_damaged(stored):
             return stored, None
         return stored, None if stored is None else match_or_none(rules, stored.event, self._log)
+
+    def _is_damaged(self, stored: StoredEvent) -> bool:
+        if stored.is_damaged:
+            self._log.warning("event.damaged", event_id=stored.event.id, next_step=DAMAGED)
+        return stored.is_damaged
 
     async def _sample_of_rules(self, picked: Picked, reader: Reader) -> tuple[PreviewRow, ...]:
         rows: list[PreviewRow] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hookline.daemon.sources.body import read_body
+from hookline.daemon.sources.body import UnreadableBodyError, read_body
 from hookline.rules import Json
 
 
@@ -34,3 +34,12 @@ def payload_and_envelope(whole: Json, pointer: tuple[str | int, ...] | None) -> 
     except (LookupError, TypeError):
         return None, whole
     return element, whole
+
+
+def why_unreadable(body: bytes, content_type: str) -> str:
+    """Say what is wrong with a body that was kept unread."""
+    try:
+        read_body(body, content_type)
+    except UnreadableBodyError as error:
+        return str(error)
+    return "it can be read, but not as its source promises: no event type in it, or too many events"

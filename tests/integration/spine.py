@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,15 +21,18 @@ from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
 from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.own.events import OwnEvents
+from hookline.daemon.pausing import Pauses
 from hookline.daemon.replaying.replayer import Replayer
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent
 from hookline.daemon.steady_clock import SteadyClock
-from hookline.daemon.store.changes import Lane, Outcome
+from hookline.daemon.store.changes import Accepted, Lane, Outcome
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.memory import MemoryStore
 from hookline.daemon.store.port import Store
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.daemon.store.stored import DeliveryFilter, EventFilter, StoredDelivery, StoredEvent
+from hookline.daemon.streaming.hub import Hub
+from hookline.daemon.streaming.telling import Telling
 from hookline.plugins import Delivery
 from hookline.rules import EventId, Problem, RuleSet, Step, World, load_rules
 from hookline.rules.world import NoLookup
@@ -100,7 +104,9 @@ class Runner:
 class Shop:
     """A source."""
 
-    name = "shop"
+    def __init__(self, name: str = "shop") -> None:
+        self.name = name
+
     dedupe_window = timedelta(days=90)
     credential_headers: frozenset[str] = frozenset()
     credential_query: frozenset[str] = frozenset()
@@ -108,7 +114,7 @@ class Shop:
 
 def rules_of(text: str) -> RuleSet:
     world = World(
-        sources={"shop": None},
+        sources={"shop": None, "till": None},
         destinations={"erp": "forward", "mail": "email", "ops": "email"},
         actions={"forward", "email", "log"},
         lookup=NoLookup(),
@@ -124,7 +130,9 @@ class Spine:
         self.store, self.clock, self.ids, self.log, self.runner = store, clock, ids, Log(), Runner()
         self.rules: Any = rules_of(rules)
         self.policies: dict[str, LanePolicy] = {}
-        self.commit = GroupCommit(store)
+        self.hub = Hub()
+        self.telling = Telling(self.hub, clock=clock)
+        self.commit = GroupCommit(store, on_written=lambda changes, answers, _: self.telling.written(changes, answers))
         joined: dict[str, Any] = {
             "rules": lambda: self.rules, "policies": self.policy, "commit": self.commit, "ids": ids, "log": self.log,
         }  # fmt: skip
@@ -132,9 +140,13 @@ class Spine:
         self.dispatcher = Dispatcher(
             store=store, commit=self.commit, runner=self.runner, policies=self.policy, clock=clock,
             chance=lambda: 0.5, ids=ids, log=self.log, notices=self.own, age=getattr(clock, "age", None),
+            on_recorded=self.telling.attempted,
         )  # fmt: skip
-        self.intake = Intake(**joined, dispatcher=self.dispatcher)
         self.replayer = Replayer(**joined, dispatcher=self.dispatcher, store=store, clock=clock)
+        self.pauses = Pauses(
+            sources=lambda: {"shop", "till"}, store=store, commit=self.commit, replayer=self.replayer, log=self.log
+        )
+        self.intake = Intake(**joined, dispatcher=self.dispatcher, keeping=self.pauses.keeping)
         self._keys = 0
 
     def _wake(self) -> None:
@@ -149,11 +161,20 @@ class Spine:
         async with anyio.create_task_group() as group:
             group.start_soon(self.commit.run)
             await group.start(self.dispatcher.run)
+            await self.pauses.open()
+            group.start_soon(self.pauses.run)
             yield self
             group.cancel_scope.cancel()
 
-    async def send(self, payload: Any = None, *, type_: str = "paid", key: str = "", headers: Any = ()) -> EventId:
-        """Take in one event, as the receiver would."""
+    async def send(self, payload: Any = None, **said: Any) -> EventId:
+        """Take in one event, as the receiver would, and return its id once it is stored."""
+        (answer,) = await self.offer(payload, **said)
+        return answer.event_id
+
+    def offer(
+        self, payload: Any = None, *, type_: str = "paid", key: str = "", headers: Any = (), source: str = "shop"
+    ) -> asyncio.Future[tuple[Accepted, ...]]:
+        """Give one event to the intake, and return what will be its answer."""
         self._keys += 1
         request = IncomingRequest(
             method="POST", subpath="", url=None, client_ip="", body=json.dumps(payload or {}).encode(),
@@ -163,8 +184,7 @@ class Spine:
             type=type_, sender_id=None, key=key or f"k{self._keys}", tenant=None, occurred_at=None,
             payload=payload or {}, envelope=None, pointer=None,
         )  # fmt: skip
-        (answer,) = await self.intake.accept(Shop(), request, (event,))  # type: ignore[arg-type] # what is used of it
-        return answer.event_id
+        return self.intake.accept(Shop(source), request, (event,))  # type: ignore[arg-type] # what is used of it
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         """Let everything else go on until it holds."""

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from hookline.daemon.api.shapes.deliveries import cancelled_shape, preview_shape, replayed_shape
 from hookline.daemon.asked import AskedError
 from hookline.daemon.lanes.policy import LanePolicy
+from hookline.daemon.replaying.answer import Cancelled, Replayed
 from hookline.daemon.replaying.request import CancelRequest, ReplayRequest
 from hookline.daemon.replaying.spread import AT_ONCE, Spread
 from hookline.daemon.store.changes import DeliveryId, Lane, State
@@ -25,11 +27,13 @@ NO_EVENT = "evt_0000000000000"
 
 
 async def ask(spine: Spine, **asked: Any) -> dict[str, Any]:
-    return (await spine.replayer.replay(ReplayRequest.from_json(asked))).to_json()
+    done = await spine.replayer.replay(ReplayRequest.from_json(asked))
+    return dict(replayed_shape(done) if isinstance(done, Replayed) else preview_shape(done))
 
 
 async def cancel(spine: Spine, **asked: Any) -> dict[str, Any]:
-    return (await spine.replayer.cancel(CancelRequest.from_json(asked))).to_json()
+    done = await spine.replayer.cancel(CancelRequest.from_json(asked))
+    return dict(cancelled_shape(done) if isinstance(done, Cancelled) else preview_shape(done))
 
 
 async def dead(spine: Spine, count: int) -> None:
