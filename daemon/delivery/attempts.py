@@ -12,6 +12,7 @@ from typing import Any
 
 from hookline.daemon.delivery.conclusions import Conclusion, Conclusions
 from hookline.daemon.delivery.materials import Material, Materials, MissingMaterialError
+from hookline.daemon.delivery.recorded import Recorded, recorded_of
 from hookline.daemon.delivery.recorder import Recorder
 from hookline.daemon.delivery.results import record_of
 from hookline.daemon.delivery.retry import AGAIN_SOON, MISSING, MOST_LOST, Decision
@@ -22,6 +23,7 @@ from hookline.daemon.store.changes import DeliveryId, Lane, Outcome, Record, Set
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Log
+from hookline.rules import Event
 
 _NOTHING = timedelta(0)
 #: How long a delivery waits whose event could not be read.
@@ -39,6 +41,8 @@ class Means:
     clock: Callable[[], datetime]
     log: Log
     pace: Pace
+    #: Told of each attempt that the store has; must not raise.
+    on_recorded: Callable[[Recorded], None] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -184,7 +188,7 @@ class Attempts:
         record = self._means.conclusions.lost(claimed, event).record
         is_recorded, _ = await self._recorder.record(record)
         if is_recorded:
-            self._note_recorded(claimed, record)
+            self._note_recorded(claimed, record, event)
 
     def _may_risk(self, claimed: Claimed, now: datetime) -> bool:
         """Say whether one under which a process died may be claimed now: only if it begins at once.
@@ -239,7 +243,7 @@ class Attempts:
         else:
             conclusion = means.conclusions.conclude(claimed, result, ours.material, started_at)
             self._judge(claimed, result, conclusion.record)
-        await self._settle(claimed, conclusion)
+        await self._settle(claimed, conclusion, ours.material.event if ours.material is not None else None)
 
     def _judge(self, claimed: Claimed, result: Result, record: Record) -> None:
         """Remember what may have killed its worker, until it has ended otherwise."""
@@ -250,7 +254,7 @@ class Attempts:
         else:
             self._suspects.discard(claimed.id)
 
-    async def _settle(self, claimed: Claimed, conclusion: Conclusion) -> None:
+    async def _settle(self, claimed: Claimed, conclusion: Conclusion, event: Event | None) -> None:
         lane, record, now = claimed.lane, conclusion.record, self._means.clock()
         if self._on_its_last == claimed.id:
             self._on_its_last = None
@@ -268,18 +272,22 @@ class Attempts:
         is_recorded, is_repeated = await self._recorder.record(record)
         del self._ours[claimed.id]
         if is_recorded:
-            self._note_recorded(claimed, record)
+            self._note_recorded(claimed, record, event)
         elif not is_repeated:
             # The lease ended while it ran, and someone else has it: theirs counts, ours changes nothing.
             self._means.log.warning("delivery.result_dropped", delivery_id=claimed.id, lane=lane)
         self._note_settled()
 
-    def _note_recorded(self, claimed: Claimed, record: Record) -> None:
-        """Learn what waits now that a claim has ended: the same again, or the next of its order."""
+    def _note_recorded(self, claimed: Claimed, record: Record, event: Event | None) -> None:
+        """Learn what waits now that a claim has ended, the same again or the next of its order; tell of the attempt."""
         if record.state is State.PENDING or claimed.order is not None:
             due_in = record.due_in if record.state is State.PENDING else _NOTHING
             self._lanes.waits(claimed.lane, self._means.clock() + due_in)
             self._on_room()
+        if self._means.on_recorded is not None:
+            recorded = recorded_of(claimed, record, event, self._means.clock())
+            if recorded is not None:
+                self._means.on_recorded(recorded)
 
     def _begin_ready(self, lane: Lane) -> None:
         ready = self._ready.get(lane)

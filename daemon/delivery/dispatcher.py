@@ -14,6 +14,7 @@ from hookline.daemon.delivery.claims import Claims
 from hookline.daemon.delivery.conclusions import Conclusions
 from hookline.daemon.delivery.materials import Material, Materials
 from hookline.daemon.delivery.notices import NoNotices, Notices
+from hookline.daemon.delivery.recorded import Recorded
 from hookline.daemon.delivery.recorder import Commit, Recorder
 from hookline.daemon.delivery.runner import Runner
 from hookline.daemon.ids import Ids
@@ -50,11 +51,13 @@ class Dispatcher:
         pace: Pace | None = None,
         age: Callable[[datetime], timedelta] | None = None,
         in_trouble: Callable[[], bool] = lambda: False,
+        on_recorded: Callable[[Recorded], None] | None = None,
     ) -> None:
         """`policies` is asked each time, so that a reload counts at once; `chance` is between 0 and 1.
 
         `notices` makes the events about ourselves; nothing is said without. `age` returns how long ago a time was; by
         default, by `clock` alone. `in_trouble` says whether it is known and told that the store does not work.
+        `on_recorded` is told of each attempt that the store has, and must not raise.
         """
         notices = notices or NoNotices()
         self._store = store
@@ -83,6 +86,7 @@ class Dispatcher:
             clock=clock,
             log=log,
             pace=self._pace,
+            on_recorded=on_recorded,
         )
         self._attempts: Attempts | None = None
         self._reserved: dict[Token, Lane] = {}

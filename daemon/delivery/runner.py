@@ -11,7 +11,7 @@ from hookline.daemon.config.settings import Settings
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.changes import Outcome
 from hookline.plugins import Delivery
-from hookline.rules import Problem, Step
+from hookline.rules import Event, Json, Problem, Step
 
 if TYPE_CHECKING:
     # It is made of the facts that are defined here.
@@ -81,6 +81,36 @@ class Work:
     is_suspect: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """What one step would send."""
+
+    step: Step
+    #: The destination's name, or the action's if it stands in place.
+    destination: str
+    #: Name of the action; "" if the destination does not exist (any more).
+    action: str
+    #: What the action would be given, plain JSON values; empty if they cannot be rendered.
+    options: Mapping[str, Json]
+    #: Why the delivery would fail, in the words of its error; None if it would not.
+    problem: str | None
+    #: The rule or the destination says `dry_run`: it is recorded, and not sent.
+    dry_run: bool
+    #: `${NAME}` and `${file:…}` in it that are not set here.
+    unset: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as JSON: `destination action options problem dry_run unset`."""
+        return {
+            "destination": self.destination,
+            "action": self.action,
+            "options": dict(self.options),
+            "problem": self.problem,
+            "dry_run": self.dry_run,
+            "unset": list(self.unset),
+        }
+
+
 class Runner(Protocol):
     """Runs actions. Calls may be made concurrently; none of them raises for what an action does."""
 
@@ -101,8 +131,24 @@ class Runner(Protocol):
         ...
 
 
+@dataclass(slots=True, kw_only=True)
+class WorkerTally:
+    """How many worker processes there are, and were since the daemon began."""
+
+    alive: int = 0
+    #: Those that try plug-ins or rules out among them.
+    started: int = 0
+    #: Unasked, while they served.
+    died: int = 0
+
+
 class LiveRunner(Runner, Protocol):
     """A runner of one configuration that can be followed by that of another while deliveries run."""
+
+    @property
+    def tally(self) -> WorkerTally:
+        """How many workers there are and were, those of the runners before it among them."""
+        ...
 
     @property
     def catalog(self) -> Catalog:
@@ -112,6 +158,21 @@ class LiveRunner(Runner, Protocol):
     @property
     def without_worker(self) -> timedelta:
         """How long there has been no worker that serves; nothing for one that needs none."""
+        ...
+
+    async def preview(self, event: Event, steps: Sequence[Step], *, is_typed: bool = False) -> Sequence[Rendered]:
+        """Say what steps would send for an event, secrets hidden and long values cut. Nothing is sent.
+
+        `is_typed`: somebody typed them, who must not even learn which secrets are set.
+        """
+        ...
+
+    async def warm(self) -> None:
+        """Begin to prepare for `preview`, without waiting: somebody looks around."""
+        ...
+
+    async def check(self, steps: Sequence[Step]) -> Sequence[Problem]:
+        """Check steps that somebody typed, as `validate` does; what only a secret could show is left out."""
         ...
 
     def for_settings(self, settings: Settings, secrets: Secrets) -> LiveRunner:
