@@ -1,0 +1,1 @@
+"""What happened in each of the last minutes, counted in memory and noted in the store."""
