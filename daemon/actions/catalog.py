@@ -46,6 +46,16 @@ class Catalog:
         self._allow_commands = allow_commands
         self._why_set_aside = why_set_aside
 
+    @property
+    def actions(self) -> Mapping[str, ActionFacts]:
+        """The actions that there are, by name."""
+        return self._actions
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong with plug-ins that are none because of it."""
+        return self._problems
+
     def find(self, step: Step) -> tuple[ActionFacts, Destination | None]:
         """Return the step's action, and its destination if it names one. Raises `UnrunnableError`."""
         return self.look_up(step.destination, step.action)

@@ -15,6 +15,7 @@ from hookline.daemon.actions.executor import Executor
 from hookline.daemon.actions.kits import Kit, Kits
 from hookline.daemon.actions.plugin_folder import read_plugin_folder
 from hookline.daemon.actions.plugin_imports import install
+from hookline.daemon.actions.previewing import EmptyLookup, MaskedLookup, preview_kit, show, without_unset
 from hookline.daemon.actions.registry import Action, Actions, load_actions
 from hookline.daemon.actions.step_check import (
     bare_step,
@@ -26,13 +27,13 @@ from hookline.daemon.actions.step_check import (
 )
 from hookline.daemon.actions.step_lookup import StepLookup
 from hookline.daemon.config.settings import Destination, Settings
-from hookline.daemon.delivery.runner import Inspection, Result, Work
+from hookline.daemon.delivery.runner import Inspection, Rendered, Result, Work, WorkerTally
 from hookline.daemon.log import get_logger
 from hookline.daemon.outbound.connections import Listeners, Outbound
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.changes import Outcome
 from hookline.plugins import Delivery
-from hookline.rules import Problem, Step
+from hookline.rules import Event, Problem, Step
 from hookline.rules.modifiers import MODIFIER_NAMES
 
 #: What an action cannot be called: these stand beside one.
@@ -67,6 +68,11 @@ class LocalRunner:
     def without_worker(self) -> timedelta:
         """Nothing: there are none here."""
         return timedelta(0)
+
+    @property
+    def tally(self) -> WorkerTally:
+        """None: there are none here."""
+        return WorkerTally()
 
     def for_settings(self, settings: Settings, secrets: Secrets) -> LocalRunner:
         """Return a runner of another configuration: connections and unchanged plug-ins are these.
@@ -133,6 +139,39 @@ class LocalRunner:
         except UnrunnableError as error:
             raise ValueError(str(error)) from error
         return await self._executor.render(kit, delivery)
+
+    async def warm(self) -> None:
+        """Everything is here already."""
+
+    async def preview(self, event: Event, steps: Sequence[Step], *, is_typed: bool = False) -> Sequence[Rendered]:
+        """Say what steps would send for an event."""
+        lookup = MaskedLookup(self._settings, None if is_typed else self._secrets)
+        return await anyio.to_thread.run_sync(self._preview, event, steps, lookup)
+
+    def _preview(self, event: Event, steps: Sequence[Step], lookup: MaskedLookup) -> list[Rendered]:
+        kits = [preview_kit(step, self.catalog, lookup) for step in steps]
+        return [
+            kit if isinstance(kit, Rendered) else kit.rendered(*show(kit.kit, kit.secretive, self._action, event))
+            for kit in kits
+        ]
+
+    async def check(self, steps: Sequence[Step]) -> Sequence[Problem]:
+        """Check steps that somebody typed."""
+        return await anyio.to_thread.run_sync(self._check, steps)
+
+    def _check(self, steps: Sequence[Step]) -> list[Problem]:
+        found: dict[Problem, None] = {}
+        for step in steps:
+            try:
+                facts, destination = self.catalog.find(step)
+            except UnrunnableError as error:
+                found[unrunnable_problem(step, error)] = None
+                continue
+            lookup = StepLookup(EmptyLookup(self._settings), step)
+            problems = check_step(step, self._actions.by_name[facts.name], destination, lookup)
+            found.update(dict.fromkeys(check_use(step, facts, destination)))
+            found.update(dict.fromkeys(without_unset(problems, lookup)))
+        return list(found)
 
     async def close(self) -> None:
         """Let go of connections; of what was loaded and never went live, nothing stays."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from hookline.daemon.delivery.runner import Rendered
 from hookline.daemon.redaction.plan import Replacement, apply, plan_redaction
 from hookline.daemon.rehearsal.fixture_request import (
     BODY,
@@ -20,7 +21,7 @@ from hookline.daemon.rehearsal.fixture_request import (
     paths_of,
     selected,
 )
-from hookline.daemon.rehearsal.preview import Previewer, Rendered
+from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.rehearsal.sample_events import Given, SampleReader
 from hookline.daemon.rehearsal.sample_merge import as_body
 from hookline.daemon.store.stored import StoredEvent
@@ -44,7 +45,8 @@ class Fixture:
     given: Given
     #: Names of the rules that match, fallbacks apart.
     rules: tuple[str, ...]
-    steps: tuple[Rendered, ...]
+    #: What they would send; None: that was not to be found out.
+    steps: tuple[Rendered, ...] | None
     #: Paths of what was replaced.
     redacted: tuple[str, ...]
     #: Paths of what was not, as other rules would match.
@@ -60,8 +62,11 @@ _Outcome: TypeAlias = "tuple[object, ...] | None"
 class FixtureMaker:
     """Makes fixtures under one set of rules."""
 
-    def __init__(self, reader: SampleReader, rules: RuleSet, previewer: Previewer) -> None:
-        """`reader` reads what was made as the daemon would read it."""
+    def __init__(self, reader: SampleReader, rules: RuleSet, previewer: Previewer | None) -> None:
+        """`reader` reads what was made as the daemon would read it.
+
+        Without a `previewer` nothing is rendered: which rules match is all that stays as it was.
+        """
         self._reader = reader
         self._rules = rules
         self._previewer = previewer
@@ -81,7 +86,7 @@ class FixtureMaker:
             body=request.whole[BODY],
             given=given,
             rules=names,
-            steps=tuple(self._rendered(events)),
+            steps=None if self._previewer is None else tuple(self._rendered(events)),
             redacted=tuple(paths_of(replaced, request.payload)),
             kept=tuple(paths_of(kept, request.payload)),
             changed=changed,
@@ -162,6 +167,8 @@ class FixtureMaker:
         return tuple(match.rule for match in self._rules.match(event).matches)
 
     def _rendered(self, events: Iterable[Event]) -> Iterator[Rendered]:
+        if self._previewer is None:
+            return
         for event in events:
             for step in self._rules.match(event).steps:
                 yield self._previewer.render_now(event, step)

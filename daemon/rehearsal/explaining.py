@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from hookline.daemon.actions.dry_run import DRY_RUN_NOTE
+from hookline.daemon.delivery.runner import Rendered
 from hookline.daemon.log import printable
-from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.store.changes import DeliveryId, State
 from hookline.daemon.store.stored import StoredDelivery
 from hookline.rules import Event, RuleSet, Step
@@ -51,32 +52,52 @@ class Made:
         return sorted((one for group in left for one in group), key=lambda one: one.id)
 
 
+#: Renders steps for an event.
+Render: TypeAlias = "Callable[[Event, Sequence[Step]], Awaitable[Sequence[Rendered]]]"
+
+
 async def with_sends(
-    explanation: Explanation, rules: RuleSet, previewer: Previewer, made: Made | None = None
+    explanation: Explanation,
+    rules: RuleSet,
+    render: Render,
+    made: Made | None = None,
+    *,
+    shown: Collection[ExplainedRule] | None = None,
 ) -> Explanation:
-    """Add to each rule that matched what its steps send, and with `made` how that went. `rules` explained it."""
-    pairs = zip(explanation.rules, (*rules.rules, *rules.fallback), strict=True)
-    added: list[ExplainedRule] = []
-    for one, rule in pairs:
-        if one.verdict != "yes":
-            added.append(one)
-            continue
-        sends = [await _sending(explanation.event, step, previewer, made) for step in rule.steps]
-        added.append(replace(one, sends=tuple(sends)))
+    """Add to each rule that matched what its steps send, and with `made` how that went. `rules` explained it.
+
+    `shown`: of others nothing is rendered, as nobody will look at it; None for all.
+    """
+    chosen = None if shown is None else set(map(id, shown))
+    pairs = list(zip(explanation.rules, (*rules.rules, *rules.fallback), strict=True))
+    acting = [(one, rule.steps) for one, rule in pairs if one.verdict == "yes"]
+    asked = [step for one, steps in acting if chosen is None or id(one) in chosen for step in steps]
+    rendered = iter(await render(explanation.event, asked))
+    sends: dict[int, tuple[Sending, ...]] = {}
+    for one, steps in acting:
+        # Taken even if it is not shown: what no step takes, another rule has asked for.
+        outcomes = [_outcomes(step, made) for step in steps]
+        if chosen is None or id(one) in chosen:
+            sends[id(one)] = tuple(_sending(next(rendered), said) for said in outcomes)
+    added = (replace(one, sends=sends[id(one)]) if id(one) in sends else one for one in explanation.rules)
     return replace(explanation, rules=tuple(added))
 
 
-async def _sending(event: Event, step: Step, previewer: Previewer, made: Made | None) -> Sending:
-    rendered = await previewer.render(event, step)
-    outcomes = [] if made is None else [outcome_text(one) for one in made.take(step)] or ["no delivery was made"]
+def _outcomes(step: Step, made: Made | None) -> tuple[str, ...]:
+    if made is None:
+        return ()
+    return tuple(outcome_text(one) for one in made.take(step)) or ("no delivery was made",)
+
+
+def _sending(rendered: Rendered, outcomes: tuple[str, ...]) -> Sending:
     return Sending(
-        label=step.label,
+        label=rendered.destination,
         action=rendered.action,
         options=rendered.options,
         problem=rendered.problem,
         is_dry_run=rendered.dry_run,
         unset=rendered.unset,
-        outcomes=tuple(outcomes),
+        outcomes=outcomes,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
-from hookline.daemon.rehearsal.preview import Previewer
+import anyio.to_thread
+
+from hookline.daemon.delivery.runner import Rendered
+from hookline.daemon.rehearsal.rehearsals import PastRules
 from hookline.daemon.rehearsal.step_diff import (
     MAX_DIFFERENCES,
     ChangeKind,
@@ -17,17 +19,13 @@ from hookline.daemon.rehearsal.step_diff import (
     pair_steps,
     rendered_differences,
 )
-from hookline.daemon.reload.live_rules import stored_rules
 from hookline.daemon.store.port import Reader
 from hookline.daemon.store.stored import EventFilter, StoredEvent
 from hookline.rules import Event, EventId, Place, Routing, RulesError, RuleSet, Step
-from hookline.rules.interpolation import Lookup
 from hookline.rules.rule import Rule
 
 #: Events in memory at one time: each may have a body of a mebibyte.
 _PAGE: Final = 32
-#: Rule sets of the past in memory at one time; events come newest first, so their versions come in runs.
-_VERSIONS: Final = 8
 
 
 @dataclass(slots=True)
@@ -111,10 +109,18 @@ class RulesDiff:
         return bool(self.rules)
 
 
+class RendersNow(Protocol):
+    """Renders a step where nothing can be awaited: in a thread."""
+
+    def render_now(self, event: Event, step: Step) -> Rendered:
+        """Return what the step would send for the event."""
+        ...
+
+
 class RulesComparison:
     """Compares event by event, and remembers what two rule sets have in common."""
 
-    def __init__(self, now: RuleSet, previewer: Previewer, *, only: str | None = None) -> None:
+    def __init__(self, now: RuleSet, previewer: RendersNow, *, only: str | None = None) -> None:
         """`only`: compare this rule alone, by its old or new name."""
         self._now = now
         self._previewer = previewer
@@ -198,32 +204,36 @@ async def compare_stored(  # noqa: PLR0913 - what is compared with what, each by
     *,
     where: EventFilter,
     limit: int,
-    lookup: Lookup,
+    past: PastRules,
     against: RuleSet | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> RulesDiff:
     """Compare stored events, newest first, with the rules that routed each, or all with `against`.
 
-    `lookup` finds the secrets that conditions of old rules name. Raises `StoreError`.
+    `is_over` is asked before each: then those that are left are left out. Raises `StoreError`.
     """
     found = comparison.found
-    past = _PastRules(reader, lookup)
+    missing: dict[str, str] = {}
     seen = 0
     async for stored in stored_events(reader, where):
-        if seen == limit:
+        if seen == limit or is_over():
             found.has_more = True
             break
         seen += 1
         if against is not None:
-            comparison.compare(stored.event, against)
+            await anyio.to_thread.run_sync(comparison.compare, stored.event, against)
         elif stored.is_unrouted:
             found.unrouted.add(stored.event.id)
         else:
-            rules = await past.get(stored.rules_version)
+            version = stored.rules_version
+            rules = missing.get(version) or await _past(past, version)
             if isinstance(rules, RuleSet):
-                comparison.compare(stored.event, rules)
+                # In a thread: ten thousand rules take a while, and what is sent is rendered elsewhere.
+                await anyio.to_thread.run_sync(comparison.compare, stored.event, rules)
             else:
-                missing = Uncompared(version=stored.rules_version, reason=rules)
-                found.uncompared.setdefault(stored.rules_version, missing).count.add(stored.event.id)
+                missing[version] = rules
+                uncompared = Uncompared(version=version, reason=rules)
+                found.uncompared.setdefault(version, uncompared).count.add(stored.event.id)
     return comparison.finish()
 
 
@@ -238,30 +248,14 @@ async def stored_events(reader: Reader, where: EventFilter) -> AsyncIterator[Sto
         before = page[-1].event.id
 
 
-class _PastRules:
-    """Reads rule sets of the past, and keeps the last few."""
-
-    def __init__(self, reader: Reader, lookup: Lookup) -> None:
-        self._reader = reader
-        self._lookup = lookup
-        self._kept: OrderedDict[str, RuleSet | str] = OrderedDict()
-
-    async def get(self, version: str) -> RuleSet | str:
-        """Return the rule set, or why there is none."""
-        if version in self._kept:
-            self._kept.move_to_end(version)
-            return self._kept[version]
-        rules: RuleSet | str
-        try:
-            rules = await stored_rules(self._reader, version, self._lookup)
-        except LookupError:
-            rules = "they are not kept any more"
-        except RulesError as error:
-            rules = f"this Hookline cannot read them: {error.problems[0]}"
-        self._kept[version] = rules
-        if len(self._kept) > _VERSIONS:
-            self._kept.popitem(last=False)
-        return rules
+async def _past(past: PastRules, version: str) -> RuleSet | str:
+    """Return the rule set, or why there is none."""
+    try:
+        return await past.get(version)
+    except LookupError:
+        return "they are not kept any more"
+    except RulesError as error:
+        return f"this Hookline cannot read them: {error.problems[0]}"
 
 
 def renamed_rules(then: RuleSet, now: RuleSet) -> dict[str, str]:

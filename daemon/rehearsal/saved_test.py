@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import yaml
 
+from hookline.daemon.delivery.runner import Rendered
 from hookline.daemon.rehearsal.event_fixture import Fixture
 from hookline.daemon.rehearsal.fixture_request import CannotSaveError
-from hookline.daemon.rehearsal.preview import Rendered
 from hookline.daemon.rehearsal.sample_events import Given
 from hookline.daemon.secrets import MASK
-from hookline.rules import Json
+from hookline.rules import Event, Json
 from hookline.rules.rule_test_compare import laid_like
 from hookline.rules.rule_test_text import flow_text, name_text, step_lines
 from hookline.rules.subject import time_text
 
+#: Where a test stands that was made of an event, and its fixture, from the folder of the rules.
+TESTS_FILE: Final = "saved.test.yaml"
+_SAMPLES: Final = "samples"
+_NOT_IN_FILE_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _HEAD: Final = (
     "# Made by `hookline events save` from stored events; change it as you like. `hookline test` runs it.\ntests:\n"
 )
+
+
+def fixture_file(event: Event) -> str:
+    """Return where an event's body is kept, from the folder of the rules."""
+    name = _NOT_IN_FILE_NAMES.sub("-", f"{event.source}-{event.type[:60]}-{event.id[-6:]}")
+    return f"{_SAMPLES}/{name}.json"
+
+
+def name_of_test(event: Event) -> str:
+    """Make up the name of an event's test."""
+    return f"{event.type} from {event.source}, {event.id[-6:]}"
 
 
 def lines_of_test(name: str, source: str, event_file: str, fixture: Fixture) -> list[str]:
@@ -44,9 +60,9 @@ def lines_of_test(name: str, source: str, event_file: str, fixture: Fixture) -> 
     ]
 
 
-def _expect_lines(steps: Sequence[Rendered]) -> Iterator[str]:
-    """Write what is sent; nothing of it if one of them would fail, as no expectation meets that."""
-    if any(step.problem is not None for step in steps):
+def _expect_lines(steps: Sequence[Rendered] | None) -> Iterator[str]:
+    """Write what is sent; nothing of it if that is not known, or one would fail, as no expectation meets that."""
+    if steps is None or any(step.problem is not None for step in steps):
         return
     if not steps:
         yield "expect: []"

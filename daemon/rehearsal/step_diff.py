@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from hookline.daemon.rehearsal.preview import Rendered
+from hookline.daemon.delivery.runner import Rendered
 from hookline.rules import Json, Step
 from hookline.rules.interpolation import find_references
 from hookline.rules.problem import dotted

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import anyio
 from structlog.typing import FilteringBoundLogger
@@ -16,6 +17,7 @@ from hookline.daemon.config.settings import Settings
 from hookline.daemon.delivery.runner import LiveRunner
 from hookline.daemon.reload.collector import set_aside, take_apart, without_full_collections
 from hookline.daemon.reload.generation import AT_START, Generation, policies_of
+from hookline.daemon.reload.history import HISTORY, WentLive, live_history, with_latest
 from hookline.daemon.reload.live_rules import check_rules, last_good_rules
 from hookline.daemon.reload.live_sources import LiveSources
 from hookline.daemon.reload.watch import Fingerprints, files_of
@@ -23,6 +25,8 @@ from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.port import Store, StoreError
 from hookline.rules import Json, Problem, RulesError, RuleSet
 
+#: How many reloads are remembered.
+_REMEMBERED: Final = 20
 #: How a reload ended: it is live; what is on disk is bad; the store could not keep it; a fault of ours.
 Outcome = Literal["live", "refused", "failed", "fault"]
 
@@ -89,6 +93,8 @@ class Live:
         #: Of what was tried last; None if it is to be tried again.
         self.fingerprint: Mapping[Path, str] | None = None
         self.last: LastReload | None = None
+        #: The last ones of this process, the start among them; the newest last.
+        self.history: deque[LastReload] = deque(maxlen=_REMEMBERED)
 
     @property
     def current(self) -> Generation:
@@ -242,6 +248,15 @@ class Live:
         # Before the swap: an event refers to its rule set and steps from its first moment.
         await self._store.keep(rules.texts)
         await self._store.keep_rules(rules.version)
+        reader = self._store.reader()
+        try:
+            history = live_history(await reader.facts())
+        finally:
+            await reader.close()
+        count = len(rules.rules) + len(rules.fallback)
+        noted = with_latest(history, WentLive(version=rules.version, at=self._clock(), rules=count))
+        if noted is not None:
+            await self._store.note(HISTORY, noted)
 
     def _swap(self, generation: Generation) -> None:
         self._current = generation
@@ -253,6 +268,7 @@ class Live:
         now = self._clock()
         before = self.last.live_at if self.last else None
         self.last = LastReload(at=now, outcome=outcome, problems=problems, live_at=now if outcome == "live" else before)
+        self.history.append(self.last)
         self._on_reload(self.last)
 
     def _tell(self, former: Generation, generation: Generation) -> None:

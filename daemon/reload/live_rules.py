@@ -90,7 +90,8 @@ async def stored_rules(reader: Reader, version: str, lookup: Lookup) -> RuleSet:
     manifest = await text(version)
     for digest in json.loads(manifest)["files"].values():
         await text(digest)
-    return RuleSet.from_manifest(manifest, texts.__getitem__, lookup=lookup)
+    # In a thread: ten thousand rules take seconds.
+    return await anyio.to_thread.run_sync(lambda: RuleSet.from_manifest(manifest, texts.__getitem__, lookup=lookup))
 
 
 async def last_good_rules(reader: Reader, lookup: Lookup, log: FilteringBoundLogger) -> RuleSet | None:

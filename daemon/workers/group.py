@@ -271,6 +271,7 @@ class WorkerGroup:
         self._answer_for(worker, flights)
         if worker.is_retired:
             return
+        self._surroundings.tally.died += 1
         self._log.warning("worker.died", worker=worker.pid, how=worker.how_it_ended, running=len(flights))
         if is_alone:
             return

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from hookline.daemon.delivery.runner import ActionFacts
-from hookline.daemon.workers.messages import read_facts, read_problem
+from hookline.daemon.workers.messages import event_values, read_facts, read_problem
 from hookline.daemon.workers.plan import Plan
 from hookline.daemon.workers.wire import Head
 from hookline.daemon.workers.worker import Surroundings, Worker, start_worker
-from hookline.rules import Place, Problem
+from hookline.rules import Event, Place, Problem
 
 #: How long a plug-in may take to load, and options to be checked.
 LOAD_SECONDS: Final = 30.0
@@ -35,8 +35,16 @@ class Inspector:
         self._seconds = seconds
         self._worker: Worker | None = None
         self._heard: asyncio.Queue[Head] = asyncio.Queue()
+        #: Whether all plug-ins were loaded that can be.
+        self.is_loaded = False
         self.actions: dict[str, ActionFacts] = {}
         self.problems: tuple[Problem, ...] = ()
+
+    def begin(self) -> None:
+        """Have the worker start and load beside what else goes on; `load` then waits for it. Raises `OSError`."""
+        if self._worker is None:
+            self._worker = start_worker(self._surroundings, on_frame=self._hear, on_end=self._note_end)
+            self._worker.send(*self.plan.frame())
 
     async def load(self) -> None:
         """Load all plug-ins but those that kill the worker or do not end, which become problems.
@@ -44,8 +52,8 @@ class Inspector:
         Raises `InspectorError`.
         """
         while True:
-            self._worker = start_worker(self._surroundings, on_frame=self._hear, on_end=self._note_end)
-            self._worker.send(*self.plan.frame())
+            self.begin()
+            assert self._worker is not None  # noqa: S101 - it was begun
             loading = ""
             while True:
                 head = await self._hear_next(self._seconds if loading else _START_SECONDS)
@@ -55,6 +63,7 @@ class Inspector:
                     loading = str(head[1])
                 elif head[0] == "inspected":
                     self._read(head)
+                    self.is_loaded = True
                     return
             how = self._worker.how_it_ended if head is not None else ""
             await self._kill()
@@ -82,6 +91,27 @@ class Inspector:
                     found += map(read_problem, head[1])
                     break
         return tuple(found)
+
+    async def show(
+        self, event: Event, items: Sequence[dict[str, Any]], *, seconds: float
+    ) -> AsyncIterator[tuple[dict[str, Any], str | None]]:
+        """Have steps rendered; yields of each its options and why it would fail. Raises `InspectorError`.
+
+        `seconds`: how long one may take. What is not waited for to its end must be closed.
+        """
+        if self._worker is None:
+            raise InspectorError("the worker that renders is gone")
+        self._worker.send(["show", event_values(event), items])
+        for _ in items:
+            match await self._hear_next(seconds):
+                case ["shown", dict(options), None | str() as problem]:
+                    yield options, problem
+                case None:
+                    await self._kill()
+                    raise InspectorError(f"it takes longer than {seconds:g} s")
+                case _:
+                    await self._kill()
+                    raise InspectorError("the worker died while it was rendered")
 
     def give_up_worker(self) -> Worker | None:
         """Return the worker, to serve; it is not the inspector's any more."""

@@ -9,11 +9,19 @@ from typing import Any
 
 from hookline.daemon.actions.kits import Kit, KitLookup
 from hookline.daemon.actions.plugin_folder import PluginFolder
+from hookline.daemon.actions.previewing import read_preview, show
 from hookline.daemon.actions.registry import Actions, load_actions
 from hookline.daemon.actions.step_check import check_destination, check_step
 from hookline.daemon.config.settings import Destination
 from hookline.daemon.workers.confinement import confine, end_with, limit_memory, move_away
-from hookline.daemon.workers.messages import facts_values, problem_values, read_place, read_problem, read_texts
+from hookline.daemon.workers.messages import (
+    facts_values,
+    problem_values,
+    read_event,
+    read_place,
+    read_problem,
+    read_texts,
+)
 from hookline.daemon.workers.serving import serve
 from hookline.daemon.workers.wire import BlockingWire
 from hookline.rules import Modifiers, Problem, Step
@@ -33,6 +41,11 @@ def main() -> None:
             match head:
                 case ["validate", items]:
                     _validate(wire, actions, items)
+                case ["show", values, items]:
+                    event = read_event(values)
+                    for item in items:
+                        kit, secretive = read_preview(item)
+                        wire.send(["shown", *show(kit, secretive, actions.by_name.get, event)])
                 case ["serve"]:
                     break
                 case _:

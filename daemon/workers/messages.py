@@ -1,9 +1,9 @@
 """What stands in the frames: work for a worker, and its result.
 
 To a worker: `kit KIT`, `run NUMBER DIGEST LIMIT …`, `cancel NUMBER`, `listeners [[HOST, PORT]]`, `end`; before it
-serves also `plan {…}` (its tail: the plug-ins' texts), `validate ITEMS`, `serve`. From a worker: `loading NAME`,
-`inspected {…}`, `checking LABEL`, `validated PROBLEMS`, `result NUMBER …`, `log NUMBER LEVEL EVENT FIELDS`,
-`zombie NUMBER`, `blocked NUMBER RESULT`.
+serves also `plan {…}` (its tail: the plug-ins' texts), `validate ITEMS`, `show EVENT ITEMS`, `serve`. From a worker:
+`loading NAME`, `inspected {…}`, `checking LABEL`, `validated PROBLEMS`, `shown OPTIONS PROBLEM`, `result NUMBER …`,
+`log NUMBER LEVEL EVENT FIELDS`, `zombie NUMBER`, `blocked NUMBER RESULT`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def work_frame(number: int, kit: str, work: Work) -> tuple[Head, bytes]:
     ]
     if delivery.events:
         # They are in memory as values, and few deliveries are digests.
-        head.append([[*_facts(event), event.payload, event.envelope] for event in delivery.events])
+        head.append([event_values(event) for event in delivery.events])
     return head, tail
 
 
@@ -89,12 +89,6 @@ def read_work(head: Head, tail: bytes) -> tuple[Delivery, timedelta]:
     object.__setattr__(event, "_content_type", content_type)
     object.__setattr__(event, "_document", tail[length:].decode("utf-8", "surrogatepass") if has_document else None)
     object.__setattr__(event, "_pointer", None if pointer is None else tuple(pointer))
-    events = []
-    for *facts_of, payload, envelope in head[9] if len(head) > 9 else ():
-        one = _event(Event, facts_of)
-        object.__setattr__(one, "payload", payload)
-        object.__setattr__(one, "envelope", envelope)
-        events.append(one)
     delivery = Delivery(
         id=id_,
         event=event,
@@ -104,12 +98,26 @@ def read_work(head: Head, tail: bytes) -> tuple[Delivery, timedelta]:
         rule=rule,
         destination=destination,
         attempt=attempt,
-        events=tuple(events),
+        events=tuple(map(read_event, head[9])) if len(head) > 9 else (),
         previous=previous,
         suppressed=suppressed,
         is_replay=is_replay,
     )
     return delivery, timedelta(seconds=head[3])
+
+
+def event_values(event: Event) -> list[Any]:
+    """Return an event with its payload as JSON."""
+    return [*_facts(event), event.payload, event.envelope]
+
+
+def read_event(values: list[Any]) -> Event:
+    """Read back what `event_values` wrote."""
+    *facts, payload, envelope = values
+    event = _event(Event, facts)
+    object.__setattr__(event, "payload", payload)
+    object.__setattr__(event, "envelope", envelope)
+    return event
 
 
 def _facts(event: Event) -> list[Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hookline.daemon.actions.kits import MAX_KITS, Kit
-from hookline.daemon.delivery.runner import ActionFacts, Result, Work
+from hookline.daemon.delivery.runner import ActionFacts, Result, Work, WorkerTally
 from hookline.daemon.workers.confinement import scrubbed
 from hookline.daemon.workers.messages import read_result, work_frame
 from hookline.daemon.workers.output import Output
@@ -45,6 +45,8 @@ class Surroundings:
     log: Any
     #: Hides secrets in what they print.
     mask: Callable[[str], str]
+    #: Counts them.
+    tally: WorkerTally
 
 
 @dataclass(slots=True, eq=False)
@@ -158,6 +160,7 @@ class Worker:
         self._wire.close()
         self._output.close()
         self.ended.set()
+        self.surroundings.tally.alive -= 1
         self.on_end(self)
 
     def _take(self, head: Head, _: bytes) -> None:
@@ -228,4 +231,6 @@ def start_worker(
         os.close(writing)
     worker = Worker(surroundings=surroundings, loop=loop, on_frame=on_frame, on_end=on_end, process=process)
     worker.attach(ours, reading)
+    surroundings.tally.alive += 1
+    surroundings.tally.started += 1
     return worker

@@ -14,10 +14,17 @@ import anyio.to_thread
 from hookline.daemon.actions.catalog import Catalog, UnrunnableError
 from hookline.daemon.actions.kits import Kits, make_kit
 from hookline.daemon.actions.plugin_folder import read_plugin_folder
+from hookline.daemon.actions.previewing import (
+    EmptyLookup,
+    MaskedLookup,
+    PreviewKit,
+    preview_kit,
+    without_unset,
+)
 from hookline.daemon.actions.step_check import bare_step, check_use, unrunnable_problem, unused_destinations
 from hookline.daemon.actions.step_lookup import StepLookup
 from hookline.daemon.config.settings import Destination, Settings
-from hookline.daemon.delivery.runner import ActionFacts, Inspection, Result, Work
+from hookline.daemon.delivery.runner import ActionFacts, Inspection, Rendered, Result, Work, WorkerTally
 from hookline.daemon.log import get_logger
 from hookline.daemon.outbound.connections import Listeners
 from hookline.daemon.secrets import Secrets
@@ -27,8 +34,9 @@ from hookline.daemon.workers.group import Size, WorkerGroup, interrupted
 from hookline.daemon.workers.inspector import LOAD_SECONDS, Inspector, InspectorError
 from hookline.daemon.workers.messages import place_values
 from hookline.daemon.workers.plan import Plan
+from hookline.daemon.workers.rehearser import Rehearser
 from hookline.daemon.workers.worker import Surroundings
-from hookline.rules import Problem, Step
+from hookline.rules import Event, Problem, Step
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,9 +48,12 @@ class _House:
     #: Of the runner that is live, and of each that may become so or only tries something out.
     secrets: list[Secrets]
     deaths: Deaths = field(default_factory=Deaths)
+    tally: WorkerTally = field(default_factory=WorkerTally)
     live: WorkerRunner | None = None
     #: Those that may have workers, the live one last.
     groups: list[WorkerGroup] = field(default_factory=list)
+    #: Of the live one's plug-ins; None until somebody asks.
+    rehearser: Rehearser | None = None
 
     def masked(self, text: str) -> str:
         """Hide every secret that was given out."""
@@ -83,6 +94,11 @@ class WorkerRunner:
         other._house = self._house
         self._house.secrets.append(secrets)
         return other
+
+    @property
+    def tally(self) -> WorkerTally:
+        """How many workers there are and were."""
+        return self._house.tally
 
     @property
     def catalog(self) -> Catalog:
@@ -141,26 +157,27 @@ class WorkerRunner:
                 found[unrunnable_problem(step, error)] = None
                 continue
             found.update(dict.fromkeys(check_use(step, action, destination)))
-            items.append(
-                {**self._item(step, action, destination), "step": step.text, "place": place_values(step.place)}
-            )
+            items.append(self._item(step, action, destination, StepLookup(self._lookup, step)))
         for destination in unused_destinations(self._settings.destinations, steps):
             step = bare_step(destination)
             try:
                 action, _ = self._catalog.find(step)
             except UnrunnableError:
                 continue
-            items.append({**self._item(step, action, destination), "step": None, "place": None})
+            item = self._item(step, action, destination, StepLookup(self._lookup, step))
+            items.append({**item, "step": None, "place": None})
         return found, items
 
-    def _item(self, step: Step, action: ActionFacts, destination: Destination | None) -> dict[str, Any]:
-        lookup = StepLookup(self._lookup, step)
+    def _item(
+        self, step: Step, action: ActionFacts, destination: Destination | None, lookup: StepLookup
+    ) -> dict[str, Any]:
         kit = make_kit(step, action, destination, variables=self._settings.vars, lookup=lookup)
         about = None
         if destination is not None:
-            place = place_values(destination.place)
-            about = {"name": destination.name, "options": destination.options, "place": place}
-        return {"kit": kit.to_json(), "destination": about, "label": step.label}
+            where = place_values(destination.place)
+            about = {"name": destination.name, "options": destination.options, "place": where}
+        place = place_values(step.place)
+        return {"kit": kit.to_json(), "destination": about, "label": step.label, "step": step.text, "place": place}
 
     def go_live(self) -> None:
         """Take over: with the workers there are if plug-ins are the same, else with new ones while those finish."""
@@ -199,6 +216,47 @@ class WorkerRunner:
             return Result(outcome=Outcome.TRANSIENT, duration=timedelta(0), note=str(error), is_unrunnable=True)
         return await group.run(work, self._kits.kit(work.step, action, destination), action)
 
+    async def preview(self, event: Event, steps: Sequence[Step], *, is_typed: bool = False) -> Sequence[Rendered]:
+        """Have steps rendered in a process of their own."""
+        lookup = MaskedLookup(self._settings, None if is_typed else self._secrets)
+        kits = [preview_kit(step, self._catalog, lookup) for step in steps]
+        asked = [kit for kit in kits if isinstance(kit, PreviewKit)]
+        shown = iter(await (await self._rehearser()).show(event, asked) if asked else ())
+        return [kit if isinstance(kit, Rendered) else next(shown) for kit in kits]
+
+    async def check(self, steps: Sequence[Step]) -> Sequence[Problem]:
+        """Have steps that somebody typed checked in a process of their own."""
+        found: dict[Problem, None] = {}
+        items = []
+        lookups = [StepLookup(EmptyLookup(self._settings), step) for step in steps]
+        for step, lookup in zip(steps, lookups, strict=True):
+            try:
+                action, destination = self._catalog.find(step)
+            except UnrunnableError as error:
+                found[unrunnable_problem(step, error)] = None
+                continue
+            found.update(dict.fromkeys(check_use(step, action, destination)))
+            items.append(self._item(step, action, destination, lookup))
+        problems = await (await self._rehearser()).validate(items) if items else ()
+        for lookup in lookups:
+            problems = tuple(without_unset(problems, lookup))
+        return [*found, *problems]
+
+    async def warm(self) -> None:
+        """Have the process start in which steps are rendered to be looked at."""
+        (await self._rehearser()).warm()
+
+    async def _rehearser(self) -> Rehearser:
+        house = self._house
+        assert self._group is not None, "go_live comes first"  # noqa: S101
+        plan, former = self._group.plan, house.rehearser
+        if former is None or former.plan is not plan:
+            new = house.rehearser = Rehearser(plan, self._surroundings())
+            if former is not None:
+                await former.close()
+            return new
+        return former
+
     async def close(self) -> None:
         """End every worker, if this is the live runner; else the one that only inspected."""
         house = self._house
@@ -209,6 +267,8 @@ class WorkerRunner:
         try:
             if self._inspector is not None:
                 await self._inspector.close()
+            if house.live is self and house.rehearser is not None:
+                await house.rehearser.close()
             for group in groups:
                 await group.close()
         finally:
@@ -216,4 +276,4 @@ class WorkerRunner:
                 group.kill()
 
     def _surroundings(self) -> Surroundings:
-        return Surroundings(environ=os.environ, log=get_logger(), mask=self._house.masked)
+        return Surroundings(environ=os.environ, log=get_logger(), mask=self._house.masked, tally=self._house.tally)

@@ -241,10 +241,14 @@ async def test_a_plugin_that_kills_again_and_again_is_set_aside_until_it_changes
         "the plug-in exits was set aside: it killed five workers in a row; mend it, then hookline reload"
     )
     assert (await yard.try_once("healthy")).outcome is Outcome.DELIVERED
+    assert yard.runner.tally.died == 5
     same = await yard.reload()
     same.go_live()
     yard.runner = same
     assert (await yard.try_once("exits")).is_unrunnable
+    # Counted since the daemon began, whoever is live.
+    assert same.tally.died == 5
+    assert 1 <= same.tally.alive <= same.tally.started - 5
     yard.write("exits", "return 'mended'")
     mended = await yard.reload()
     mended.go_live()
