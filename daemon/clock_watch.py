@@ -10,7 +10,7 @@ import anyio
 from structlog.typing import FilteringBoundLogger
 
 from hookline.daemon.delivery.retry import spoken
-from hookline.daemon.metrics import Metrics
+from hookline.daemon.metrics.counters import Metrics
 from hookline.daemon.steady_clock import LEAST_JUMP, Doubt, Jump, SteadyClock
 from hookline.daemon.store.port import Store, StoreError
 from hookline.rules import Json

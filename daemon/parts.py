@@ -6,6 +6,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 import anyio
 
@@ -17,34 +18,42 @@ from hookline.daemon.config.settings import Address, Retention, Settings
 from hookline.daemon.config.written_secrets import written_secrets
 from hookline.daemon.deleting.deleter import Deleter
 from hookline.daemon.delivery.dispatcher import Dispatcher
+from hookline.daemon.delivery.latest_runner import LatestRunner
 from hookline.daemon.delivery.retry import MISSING
-from hookline.daemon.destinations.states import DestinationState, live_states
+from hookline.daemon.destinations.states import DestinationState, destination_states
 from hookline.daemon.destinations.tester import DestinationTester
-from hookline.daemon.http.refusal import FramingError
+from hookline.daemon.happenings import Happenings
+from hookline.daemon.http.server import Traffic as SocketTraffic
 from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
 from hookline.daemon.lanes.policy import LanePolicy
-from hookline.daemon.log import adopt_level, get_logger, hide_in_log
-from hookline.daemon.metrics import MeasuredRunner, Metrics
+from hookline.daemon.log import adopt_level, dropped_lines, get_logger, hide_in_log
+from hookline.daemon.metrics.counters import Metrics
+from hookline.daemon.metrics.gauges import Now
+from hookline.daemon.metrics.looking import Looking, connections_of
+from hookline.daemon.metrics.scrape import Scrape
 from hookline.daemon.own.events import OwnEvents
 from hookline.daemon.own.watching import SourceWatch
-from hookline.daemon.rejections import Rejections
+from hookline.daemon.pausing import Pauses
 from hookline.daemon.reload.live import LastReload, Live
 from hookline.daemon.reload.live_sources import LiveSources
 from hookline.daemon.reload.missing import settle_lanes
 from hookline.daemon.reload.reloading import Reloading
 from hookline.daemon.replaying.replayer import Replayer
 from hookline.daemon.secrets import Secrets
-from hookline.daemon.sources.port import RequestRejected
 from hookline.daemon.steady_clock import SteadyClock, utc_now
-from hookline.daemon.store.changes import Accepted, Lane, NewEvent
+from hookline.daemon.store.changes import Lane
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.integrity import IntegrityCheck
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.daemon.store.sqlite_file import has_wal_reset_bug
 from hookline.daemon.store.watch import StoreWatch
+from hookline.daemon.streaming.hub import Hub
+from hookline.daemon.streaming.telling import Telling
 from hookline.daemon.systemd.manager import Manager
+from hookline.daemon.traffic.keeping import TrafficKeeper
+from hookline.daemon.traffic.minutes import Traffic
 from hookline.daemon.workers.worker_runner import WorkerRunner
 
 _WAL_RESET_STEP = "let no other program write to the store while the daemon runs; 3.51.3 or newer mends it"
@@ -62,7 +71,15 @@ class Parts:
         self.clock = utc_now
         self.time = time = SteadyClock(wall=utc_now)
         self.metrics = Metrics()
-        self.rejections = Rejections()
+        self.traffic = Traffic(time)
+        self.hub = Hub()
+        self.happenings = Happenings(
+            metrics=self.metrics,
+            traffic=self.traffic,
+            telling=Telling(self.hub, clock=time),
+            watch=lambda: self.watch,
+            log=self.log,
+        )
         ids = Ids(time)
         self.secrets = Secrets(environ, folder=settings.path.parent)
         self.store = SqliteStore(
@@ -81,8 +98,12 @@ class Parts:
             on_change=self._store_changed,
             on_look=lambda look: self.metrics.store_seen(free_bytes=look.free_bytes, wal_bytes=look.wal_bytes),
         )
+        #: For what is asked again and again of how things stand: it remembers what is long to count. Apart from the
+        #: pages' own, whose searches take longer.
+        self.looker = self.store.reader()
+        self.traffic_keeper = TrafficKeeper(self.traffic, store=self.store, log=self.log)
         self.integrity = IntegrityCheck(settings.store, store=self.store, environ=environ, clock=utc_now, log=self.log)
-        self.commit = GroupCommit(self.store, watch=self.store_watch)
+        self.commit = GroupCommit(self.store, watch=self.store_watch, on_written=self.happenings.written)
         self.sources = LiveSources(settings.store, live=lambda: self.live.current, log=self.log)
         kind: type[LocalRunner | WorkerRunner] = WorkerRunner if settings.workers else LocalRunner
         self.live = Live(
@@ -118,26 +139,18 @@ class Parts:
             store=self.store,
             commit=self.commit,
             notices=self.own,
-            runner=MeasuredRunner(lambda: self.live.current.runner, self.metrics, utc_now),
+            runner=LatestRunner(lambda: self.live.current.runner),
             policies=self._policy,
             clock=time,
             age=time.age,
             chance=random.random,
             ids=ids,
             log=self.log,
-            in_trouble=lambda: self.store_watch.trouble is not None,
+            in_trouble=lambda: not self._is_well(),
+            on_recorded=self.happenings.recorded,
         )
         self.clock_watch = ClockWatch(
             clock=time, store=self.store, waiting=self.dispatcher, metrics=self.metrics, log=self.log
-        )
-        self.intake = Intake(
-            rules=lambda: self.live.current.rules,
-            policies=self._policy,
-            dispatcher=self.dispatcher,
-            commit=self.commit,
-            ids=ids,
-            log=self.log,
-            on_accepted=self._accepted,
         )
         self.replayer = Replayer(
             rules=lambda: self.live.current.rules,
@@ -148,6 +161,23 @@ class Parts:
             store=self.store,
             clock=time,
             log=self.log,
+        )
+        self.pauses = Pauses(
+            sources=lambda: self.live.current.settings.sources,
+            store=self.store,
+            commit=self.commit,
+            replayer=self.replayer,
+            log=self.log,
+        )
+        self.intake = Intake(
+            rules=lambda: self.live.current.rules,
+            policies=self._policy,
+            dispatcher=self.dispatcher,
+            commit=self.commit,
+            ids=ids,
+            log=self.log,
+            on_accepted=self.happenings.accepted,
+            keeping=self.pauses.keeping,
         )
         self.tester = DestinationTester(
             live=lambda: self.live.current,
@@ -165,6 +195,21 @@ class Parts:
             clock=utc_now,
             log=self.log,
             on_made=self.metrics.backed_up,
+        )
+        #: What was seen at each socket, once there are some.
+        self.sockets: tuple[tuple[Literal["public", "admin"], SocketTraffic], ...] = ()
+        self.scrape = Scrape(
+            self.metrics,
+            now=self._now,
+            look=Looking(
+                reader=self.looker,
+                path=settings.store,
+                destinations=lambda: self.live.current.settings.destinations,
+                sources=lambda: self.live.current.settings.sources,
+                status=self.dispatcher.lane_status,
+                paused=self.pauses.states,
+                clock=time,
+            ),
         )
         #: Called at each swap, before anything else gets a turn.
         self.on_swap: Callable[[], None] = lambda: None
@@ -190,7 +235,7 @@ class Parts:
     async def destinations(self) -> Sequence[DestinationState]:
         """Say how each destination stands."""
         settings, status = self.live.current.settings, self.dispatcher.lane_status
-        return await live_states(settings, self.store, now=self.time(), status=status)
+        return await destination_states(settings, self.looker, now=self.time(), status=status)
 
     async def set_held(self, name: str, is_held: bool, reason: str) -> None:  # noqa: FBT001 - the API's shape
         """Hold or release a destination's lane. Raises `KeyError` for an unknown one."""
@@ -201,19 +246,6 @@ class Parts:
             await self.dispatcher.hold(Lane(name), reason.removeprefix(MISSING))
         else:
             await self.dispatcher.release(Lane(name))
-
-    def rejected(self, source: str, rejected: RequestRejected, client_ip: str) -> None:
-        """Count a refused request. `source` is a configured one, or "" for any other."""
-        self.metrics.rejected(source, rejected.reason)
-        self.watch.rejected(source, rejected)
-        self.rejections.add(source, rejected, client_ip)
-
-    def unframed(self, refused: FramingError, client_ip: str) -> None:
-        """Count a request that was refused before it was read."""
-        self.log.info(
-            "request.refused", outcome="framing", status=refused.status, client_ip=client_ip, detail=refused.detail
-        )
-        self.rejected("", RequestRejected("framing", refused.status, refused.detail), client_ip)
 
     def warn(self) -> None:
         """Say at each start what an operator should know and cannot see."""
@@ -227,25 +259,20 @@ class Parts:
             await settle_lanes(
                 store=self.store, dispatcher=self.dispatcher, catalog=self.live.current.runner.catalog, log=self.log
             )
-            await self.replayer.route_unrouted(await self.store.unrouted(limit=10_000))
+            await self.pauses.catch_up()
         except StoreError as error:
             self.log.warning("catch_up.left", why=str(error), next_step="it is done at the next reload")
 
     async def write_rejections(self) -> None:
         """Write what was refused every second; never returns."""
-        while True:
-            await anyio.sleep(1)
-            await self.flush_rejections()
+        await self.happenings.write_rejections(self.commit, self._is_well)
 
     async def flush_rejections(self) -> None:
-        """Write what was refused since the last time; while the store is in trouble it stays counted."""
-        if self.store_watch.trouble is not None:
-            return
-        for change in self.rejections.take():
-            try:
-                await self.commit.submit(change)
-            except StoreError as error:
-                self.log.warning("rejections.not_written", source=change.source, count=change.count, why=str(error))
+        """Write what was refused since the last time."""
+        await self.happenings.flush_rejections(self.commit, self._is_well)
+
+    def _is_well(self) -> bool:
+        return self.store_watch.trouble is None
 
     def _policy(self, lane: Lane) -> LanePolicy:
         return self.live.current.policy(lane)
@@ -267,16 +294,26 @@ class Parts:
         self.dispatcher.wake()
 
     def _note_reload(self, last: LastReload) -> None:
-        self.metrics.reloaded(last.outcome, is_degraded=bool(last.problems), live_at=last.live_at)
+        self.happenings.reloaded(last)
         if last.outcome == "refused":
             self.own.tell(self.own.rules_rejected(last.problems))
 
     def _wake(self) -> None:
         self.dispatcher.wake()
 
-    def _accepted(self, new: NewEvent, answer: Accepted) -> None:
-        self.metrics.accepted(new, answer)
-        self.watch.accepted(new, answer)
+    def _now(self) -> Now:
+        tally = self.live.current.runner.tally
+        return Now(
+            running=self.dispatcher.running,
+            queued=self.commit.queued,
+            owed_s=self.commit.owed.total_seconds(),
+            workers=tally.alive,
+            workers_started=tally.started,
+            workers_died=tally.died,
+            stream_readers=self.hub.readers,
+            lines_dropped=dropped_lines(),
+            connections=connections_of(self.sockets),
+        )
 
     def _listeners(self) -> list[tuple[str, int]]:
         """Where we listen ourselves: no action may dial that."""

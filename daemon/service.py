@@ -88,6 +88,8 @@ class Service:
             with anyio.CancelScope(shield=True):
                 await parts.sources.close()
                 await parts.live.close()
+                if self._front is not None:
+                    await self._front.reader.close()
                 await parts.store.close()
             self.manager.notify.close()
         if self._lost is not None:
@@ -101,12 +103,17 @@ class Service:
             await parts.store.open()
         await parts.store.note(STOPPED, {"clean": False})
         await parts.clock_watch.begin()
+        await parts.traffic_keeper.begin()
         await parts.sources.open()
+        await parts.pauses.open()
         await parts.live.start(parts.secrets)
         self._front = front = Front(parts, status=self.status, is_ready=lambda: self._is_ready)
+        await front.tokens.load()
         listeners = front.listen()
         async with anyio.create_task_group() as tasks:
             await self._begin(tasks, report)
+            tasks.start_soon(front.tokens.run)
+            tasks.start_soon(front.site.warm)
             parts.warn()
             self._is_ready = True
             self.log.info("daemon.started", version=VERSION, listen=[str(address) for address in self.addresses])
@@ -129,9 +136,11 @@ class Service:
         tasks.start_soon(parts.write_rejections)
         tasks.start_soon(prune_forever, parts.store, parts.retention, self.log)
         tasks.start_soon(parts.catch_up)
+        tasks.start_soon(parts.pauses.run)
         tasks.start_soon(parts.reloading.watch)
         tasks.start_soon(parts.watch.run)
         tasks.start_soon(parts.clock_watch.run)
+        tasks.start_soon(parts.traffic_keeper.run)
         tasks.start_soon(parts.deleter.run)
         tasks.start_soon(parts.backups.run)
         tasks.start_soon(parts.integrity.run)
@@ -158,6 +167,7 @@ class Service:
     async def _note_stop(self) -> None:
         try:
             await self.parts.clock_watch.note()
+            await self.parts.traffic_keeper.note()
             await self.parts.store.note(STOPPED, {"clean": True})
         except StoreError as error:
             # It was told to stop, and does.
@@ -165,6 +175,8 @@ class Service:
 
     def _draining(self) -> None:
         self._is_ready = False
+        # Whoever listens to what happens would hold up the stop.
+        self.parts.hub.close()
         self.log.info("daemon.stopping")
 
     def status(self) -> dict[str, Any]:
@@ -180,6 +192,7 @@ class Service:
             "restart": list(live.restart),
             "reload": last and last.to_json(),
             "running": parts.dispatcher.running,
+            "paused": sorted(parts.pauses.states()),
         }
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import anyio
 import click
 
+from hookline.daemon.api.shapes.deliveries import delivery_summary, reason_of
 from hookline.daemon.commands import config_option, json_option
-from hookline.daemon.commands.deliveries import delivery_json
-from hookline.daemon.commands.delivery_text import reason_of
 from hookline.daemon.commands.events import Since
 from hookline.daemon.commands.opening import again, open_settings, reading
 from hookline.daemon.commands.output import ago, print_json, print_table
@@ -55,7 +54,7 @@ def dead(
     )
     found = anyio.run(_find, open_settings(config_path), where, limit)
     if as_json:
-        print_json([delivery_json(one) | {"reason": reason_of(one.last_attempt)} for one in found])
+        print_json([{**delivery_summary(one), "reason": reason_of(one.last_attempt)} for one in found])
         return
     if not found:
         click.echo("No dead letters.", err=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import anyio
 import click
 
+from hookline.daemon.api.shapes.deliveries import attempt_shape, delivery_summary
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.delivery_text import PARTS_SHOWN, Whole, print_delivery, state_of, why_of
 from hookline.daemon.commands.events import Id, Since
@@ -17,13 +17,10 @@ from hookline.daemon.commands.group import ListOrShow
 from hookline.daemon.commands.opening import again, open_settings, reading
 from hookline.daemon.commands.output import ago, fail, print_json, print_table
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.store.changes import Attempt, DeliveryId, State
-from hookline.daemon.store.port import Reader
+from hookline.daemon.store.changes import DeliveryId, State
+from hookline.daemon.store.orders import head_of_order, why_held
 from hookline.daemon.store.stored import DeliveryFilter, StoredDelivery
 from hookline.rules import EventId
-
-#: How far back the head of an order is looked for.
-_LOOKED_AT = 1000
 
 
 @click.group(cls=ListOrShow, prefix="dlv_", invoke_without_command=True)
@@ -79,9 +76,9 @@ def show(outer: Path | None, delivery_id: str, config_path: Path | None, *, as_j
     whole = anyio.run(_fetch, open_settings(path), DeliveryId(delivery_id))
     if as_json:
         print_json(
-            delivery_json(whole.delivery)
-            | {
-                "attempts": [attempt_json(attempt) for attempt in whole.attempts],
+            {
+                **delivery_summary(whole.delivery),
+                "attempts": list(map(attempt_shape, whole.attempts)),
                 "parts": [{"delivery": part.id, "event": part.event_id} for part in whole.parts],
                 "behind": whole.head and whole.head.id,
                 "held": whole.held,
@@ -91,52 +88,12 @@ def show(outer: Path | None, delivery_id: str, config_path: Path | None, *, as_j
         print_delivery(whole, path)
 
 
-def delivery_json(delivery: StoredDelivery) -> dict[str, Any]:
-    """Return a delivery as programs read it."""
-    return {
-        "id": delivery.id,
-        "event": delivery.event_id,
-        "source": delivery.source,
-        "type": delivery.event_type,
-        "rule": delivery.rule,
-        "destination": delivery.destination,
-        "state": delivery.state,
-        "why": delivery.why,
-        "part_of": delivery.part_of,
-        "stands_for": delivery.stands_for,
-        "digest": delivery.is_digest,
-        "order": delivery.order,
-        "behind_another": delivery.is_behind,
-        "created_at": delivery.created_at.isoformat(),
-        "due_at": delivery.due_at.isoformat(),
-        "attempts": delivery.attempts,
-        "crashes": delivery.crashes,
-        "replay": delivery.is_replay,
-        "replay_of": delivery.replay_of,
-        "last_attempt": delivery.last_attempt and attempt_json(delivery.last_attempt),
-    }
-
-
-def attempt_json(attempt: Attempt) -> dict[str, Any]:
-    """Return an attempt as programs read it."""
-    return {
-        "number": attempt.number,
-        "started_at": attempt.started_at.isoformat(),
-        "milliseconds": round(attempt.duration.total_seconds() * 1000, 1),
-        "outcome": attempt.outcome,
-        "status": attempt.status,
-        "note": attempt.note,
-        "answer": attempt.answer,
-        "decision": attempt.decision,
-    }
-
-
 async def _list(config_path: Path | None, where: DeliveryFilter, limit: int, as_json: bool) -> None:  # noqa: FBT001
     async with reading(open_settings(config_path)) as reader:
         found = await reader.deliveries(where, limit=limit)
         held = [lane for lane in await reader.lanes() if lane.is_held]
     if as_json:
-        print_json([delivery_json(delivery) for delivery in found])
+        print_json(list(map(delivery_summary, found)))
         return
     for lane in held:
         click.echo(f"{lane.lane} is held, {lane.pending} wait ({lane.reason}): hookline release {lane.lane}", err=True)
@@ -170,7 +127,6 @@ async def _fetch(settings: Settings, delivery_id: DeliveryId) -> Whole:
         delivery = await reader.delivery(delivery_id)
         if delivery is None:
             fail(f"No delivery {delivery_id} in {settings.store}.")
-        held = [lane.reason for lane in await reader.lanes() if lane.lane == delivery.lane and lane.is_held]
         is_digest = delivery.is_digest
         return Whole(
             delivery=delivery,
@@ -178,16 +134,6 @@ async def _fetch(settings: Settings, delivery_id: DeliveryId) -> Whole:
             parts=await reader.parts(delivery_id, limit=PARTS_SHOWN),
             members=await reader.members(delivery_id, limit=PARTS_SHOWN) if is_digest else (),
             acting=await reader.delivery(delivery.part_of) if delivery.part_of else None,
-            head=await _head(reader, delivery) if delivery.is_behind else None,
-            held=held[0] if held else None,
+            head=await head_of_order(reader, delivery) if delivery.is_behind else None,
+            held=await why_held(reader, delivery),
         )
-
-
-async def _head(reader: Reader, behind: StoredDelivery) -> StoredDelivery | None:
-    """Return the one of its order that all others wait for."""
-    for state in (State.RUNNING, State.PENDING):
-        where = DeliveryFilter(destination=behind.destination, state=state)
-        for one in await reader.deliveries(where, limit=_LOOKED_AT):
-            if one.lane == behind.lane and one.order == behind.order and not one.is_behind:
-                return one
-    return None

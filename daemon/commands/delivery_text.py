@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from hookline.daemon.actions.dry_run import DRY_RUN_NOTE
+from hookline.daemon.api.shapes.deliveries import said_of
 from hookline.daemon.commands.opening import again
 from hookline.daemon.commands.output import ago, span, stamp, styled
 from hookline.daemon.log import printable
@@ -60,23 +61,9 @@ def styled_state(delivery: StoredDelivery) -> str:
     return styled(state_of(delivery), _STYLES.get(delivery.state, "warn"))
 
 
-def said_of(attempt: Attempt | None) -> str:
-    """Say what came of an attempt: the other side's status, and the first line of its note."""
-    if attempt is None:
-        return ""
-    return f"{attempt.status or ''} {attempt.note.partition(chr(10))[0]}".strip()
-
-
 def why_of(delivery: StoredDelivery) -> str:
     """Say why a delivery stands as it does: what suppressed it, or what its last attempt said."""
     return delivery.why or said_of(delivery.last_attempt)
-
-
-def reason_of(attempt: Attempt | None) -> str:
-    """Say why a delivery is dead: what its last attempt said, and what was decided on it."""
-    if attempt is None:
-        return "never tried"
-    return "; ".join(part for part in (said_of(attempt), attempt.decision) if part)
 
 
 def print_delivery(whole: Whole, config_path: Path | None) -> None:

@@ -107,7 +107,7 @@ async def _show(service: Service, settings: Settings, ins: StandIns) -> list[Pla
     public, admin = service.addresses[0], service.addresses[-1]
     rules = service.live.current.rules
     token = admin_token_file(settings.store)
-    click.echo(f"Hookline {VERSION} on http://{public}, admin http://{admin} (token in {token})")
+    click.echo(f"Hookline {VERSION} on http://{public}, dashboard http://{admin} (log in with what is in {token})")
     click.echo(
         f"examples/quickstart: {len(settings.sources)} sources, {len(rules.rules)} rules, "
         f"{len(settings.destinations)} destinations, store {settings.store}\n"

@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from hookline.daemon.commands.delivery_text import said_of, state_of
+from hookline.daemon.api.shapes.deliveries import said_of
+from hookline.daemon.api.shapes.destinations import limits_of
+from hookline.daemon.commands.delivery_text import state_of
 from hookline.daemon.commands.opening import again
 from hookline.daemon.commands.output import ago, print_table, span, stamp, styled
 from hookline.daemon.config.settings import Destination, Settings
+from hookline.daemon.destinations.limits import limit_text
 from hookline.daemon.log import printable
 from hookline.daemon.store.stored import StoredDelivery
-from hookline.rules import Json, Modifiers
-from hookline.rules.modifiers import DEFAULT_RETRY
-from hookline.rules.written_modifiers import written_bounds, written_modifiers
 
 _HEADERS = ["destination", "action", "state", "waiting", "oldest", "running", "24 h", "last delivered"]
 _GOOD = {"ok", "ramping", "limited"}
@@ -115,12 +115,8 @@ def _facts(state: Mapping[str, Any], destination: Destination | None, now: datet
     yield "running", str(state["running"])
     yield "last 24 h", f"{state['delivered_24h']} attempts delivered, {state['failed_24h']} failed"
     yield "last delivered", _last(state, now)
-    if destination is None:
-        return
-    yield "concurrency", str(destination.concurrency)
-    modifiers = destination.modifiers.over(Modifiers(retry=DEFAULT_RETRY))
-    for name, value in {**written_bounds(destination.bounds), **written_modifiers(modifiers)}.items():
-        yield name, _written(value)
+    for name, value in limits_of(destination).items():
+        yield name, limit_text(value)
 
 
 def _steps(state: Mapping[str, Any], config_path: Path | None) -> Iterator[str]:
@@ -130,18 +126,6 @@ def _steps(state: Mapping[str, Any], config_path: Path | None) -> Iterator[str]:
         yield f"{name}: {again('release ' + state['lane'], config_path)}"
     elif state["state"] in {"open", "probing", "failing"}:
         yield f"{name}: {again(f'destinations {name}', config_path)} shows the last answers"
-
-
-def _written(value: Json) -> str:
-    match value:
-        case dict():
-            return ", ".join(f"{name} {_written(item)}" for name, item in value.items())
-        case list():
-            return " ".join(_written(item) for item in value)
-        case bool():
-            return "yes" if value else "no"
-        case _:
-            return str(value)
 
 
 def _share(state: Mapping[str, Any]) -> str:

@@ -11,9 +11,9 @@ from urllib.parse import quote
 import anyio
 import click
 
+from hookline.daemon.api.shapes.deliveries import delivery_summary, said_of
+from hookline.daemon.api.shapes.destinations import destination_shape
 from hookline.daemon.commands import config_option, json_option
-from hookline.daemon.commands.deliveries import delivery_json
-from hookline.daemon.commands.delivery_text import said_of
 from hookline.daemon.commands.destination_text import print_destination, print_destinations
 from hookline.daemon.commands.group import ListOrShow
 from hookline.daemon.commands.hold import hold as hold_command
@@ -74,7 +74,7 @@ def show(outer: Path | None, name: str, config_path: Path | None, *, as_json: bo
         fail(_no_destination(settings, name), EXIT_USAGE)
     waiting, failed = anyio.run(_look_at, settings, found[0])
     if as_json:
-        more = {"next_due": list(map(delivery_json, waiting)), "last_failures": list(map(delivery_json, failed))}
+        more = {"next_due": list(map(delivery_summary, waiting)), "last_failures": list(map(delivery_summary, failed))}
         print_json({**found[0], **more})
         return
     print_destination(found[0], settings, waiting, failed, path)
@@ -110,7 +110,7 @@ def test_one(
     sent = ask_daemon(settings, f"destinations/{quote(name, safe='')}/test", {"options": options})
     delivery = anyio.run(_await_end, settings, DeliveryId(sent["delivery"]), timedelta(seconds=wait))
     if as_json:
-        print_json(delivery_json(delivery))
+        print_json(delivery_summary(delivery))
     else:
         _print_test(delivery, path)
     if delivery.state is not State.DELIVERED:
@@ -128,7 +128,7 @@ async def _states(settings: Settings) -> tuple[Sequence[Mapping[str, Any]], bool
         return told["destinations"], True
     async with looking(settings) as reader:
         states = await destination_states(settings, reader, now=datetime.now(UTC))
-    return [state.to_json() for state in states], False
+    return [destination_shape(state) for state in states], False
 
 
 async def _look_at(

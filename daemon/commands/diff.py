@@ -7,12 +7,12 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import anyio
 import click
 
 from hookline.daemon.actions.local_runner import LocalRunner
+from hookline.daemon.api.shapes.rules import diff_shape
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.events import Since
 from hookline.daemon.commands.opening import again, open_settings, reading
@@ -28,6 +28,7 @@ from hookline.daemon.commands.output import (
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.log import printable
 from hookline.daemon.rehearsal.preview import Previewer
+from hookline.daemon.rehearsal.rehearsals import PastRules
 from hookline.daemon.rehearsal.rule_diff import (
     ActionChange,
     Count,
@@ -99,7 +100,7 @@ def diff(
         hint = suggest(rule, found.names, what="rules")
         fail(f'No rule "{rule}" then or now' + (f"; {hint}" if hint else "."), EXIT_USAGE)
     if as_json:
-        print_json(_as_json(found))
+        print_json(diff_shape(found))
     else:
         _print(found, where, config_path)
     click.echo("Nothing was sent.", err=True)
@@ -121,7 +122,12 @@ async def _compare(settings: Settings, asked: _Asked) -> RulesDiff:
                 version = await _version(reader, asked.against, asked.where, checked.rules)
                 against = await _rules_of(reader, version, lookup)
             return await compare_stored(
-                reader, comparison, where=asked.where, limit=asked.limit, lookup=lookup, against=against
+                reader,
+                comparison,
+                where=asked.where,
+                limit=asked.limit,
+                past=PastRules(reader, lambda: lookup),
+                against=against,
             )
     finally:
         await runner.close()
@@ -234,44 +240,3 @@ def _tell_of_the_rest(found: RulesDiff) -> None:
 
 def _events(count: int) -> str:
     return f"{count:,} stored event" if count == 1 else f"{count:,} stored events"
-
-
-def _as_json(found: RulesDiff) -> dict[str, Any]:
-    return {
-        "differs": found.differs,
-        "events": found.events,
-        "left_out": found.has_more,
-        "now": found.now,
-        "versions": found.versions,
-        "renamed": found.renamed,
-        "rules": [_rule_json(rule) for rule in found.rules.values()],
-        "unrouted": _count_json(found.unrouted),
-        "uncompared": [
-            {"version": one.version, "reason": one.reason, **_count_json(one.count)}
-            for one in found.uncompared.values()
-        ],
-    }
-
-
-def _rule_json(rule: RuleDifference) -> dict[str, Any]:
-    return {
-        "rule": rule.rule,
-        "file": rule.place and rule.place.file,
-        "line": rule.place and rule.place.line,
-        "newly_matching": _count_json(rule.newly),
-        "no_longer_matching": _count_json(rule.no_longer),
-        "changes": [
-            {
-                "destination": change.destination,
-                "kind": change.kind,
-                **_count_json(change.count),
-                "differences": [{"path": one.path, "then": one.then, "now": one.now} for one in change.differences],
-                "more": change.more,
-            }
-            for change in rule.changes.values()
-        ],
-    }
-
-
-def _count_json(count: Count) -> dict[str, Any]:
-    return {"events": count.events, "example": count.example}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,20 @@ import anyio
 import click
 
 from hookline.daemon.actions.dry_run import DRY_RUN_NOTE
+from hookline.daemon.api.shapes.events import event_content
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.delivery_text import styled_state
 from hookline.daemon.commands.group import ListOrShow
 from hookline.daemon.commands.opening import again, open_settings, reading
 from hookline.daemon.commands.output import ago, fail, print_json, print_table, stamp
-from hookline.daemon.commands.refusals import refusals
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.ids import decode
 from hookline.daemon.log import printable
-from hookline.daemon.sources.body import UnreadableBodyError, read_body
+from hookline.daemon.sources.refusals import refusals
+from hookline.daemon.sources.stored_payload import why_unreadable
 from hookline.daemon.store.changes import State
 from hookline.daemon.store.port import Reader
-from hookline.daemon.store.stored import DAMAGED, DeliveryFilter, EventFilter, StoredDelivery, StoredEvent
+from hookline.daemon.store.stored import DAMAGED, DeliveryFilter, EventFilter, EventRow, EventSearch, StoredDelivery
 from hookline.plugins.trace import trace_id
 from hookline.rules import EventId
 from hookline.rules.units import parse_duration
@@ -204,54 +206,33 @@ def rules_text(matched: tuple[str, ...]) -> str:
     return ", ".join(rule or "none: fallback" for rule in matched) or "none"
 
 
-def why_unreadable(stored: StoredEvent) -> str:
-    """Say what is wrong with a body that was kept unread."""
-    try:
-        read_body(stored.body, stored.content_type)
-    except UnreadableBodyError as error:
-        return str(error)
-    return "it can be read, but not as its source promises: no event type in it, or too many events"
-
-
-def event_json(stored: StoredEvent) -> dict[str, Any]:
-    """Return an event as programs read it."""
-    event = stored.event
-    return {
-        "id": event.id,
-        "source": event.source,
-        "type": event.type,
-        "sender_id": event.sender_id,
-        "key": event.key,
-        "tenant": event.tenant,
-        "subject": event.subject,
-        "occurred_at": event.occurred_at and event.occurred_at.isoformat(),
-        "received_at": event.received_at.isoformat(),
-        "client_ip": event.client_ip,
-        "headers": dict(event.headers),
-        "query": dict(event.query),
-        "payload": event.payload,
-        "rules": stored.rules_version,
-        "matched": list(stored.matched),
-        "unrouted": stored.is_unrouted,
-        "duplicates": stored.duplicates,
-        "conflicts": stored.conflicts,
-        "damaged": stored.is_damaged,
-    }
-
-
 async def _list(config_path: Path | None, where: EventFilter, limit: int, as_json: bool) -> None:  # noqa: FBT001
     async with reading(open_settings(config_path)) as reader:
-        found = await reader.events(where, limit=limit)
         if as_json:
-            print_json([event_json(stored) for stored in found])
+            print_json([event_content(stored) for stored in await reader.events(where, limit=limit)])
             return
+        found = await _rows(reader, where, limit)
         if not found:
             click.echo("No events." if where == EventFilter() else "No events like that.", err=True)
             await _tell_of_refusals(reader, where, config_path)
             return
-        rows = [await _row(reader, stored) for stored in found]
+    rows = list(map(_cells, found))
     print_table(rows, ["id", "received", "source", "type", "tenant", "rules that matched", "deliveries"])
-    click.echo(f"Why one did not match: {again(f'explain {found[0].event.id}', config_path)}", err=True)
+    click.echo(f"Why one did not match: {again(f'explain {found[0].id}', config_path)}", err=True)
+
+
+async def _rows(reader: Reader, where: EventFilter, limit: int) -> list[EventRow]:
+    """Return as many events as are wanted: a page of a search ends where it has looked far enough."""
+    search = EventSearch(**{one.name: getattr(where, one.name) for one in fields(where)})
+    found: list[EventRow] = []
+    before: EventId | None = None
+    while len(found) < limit:
+        page = await reader.event_page(search, limit=limit - len(found), before=before)
+        found += page.rows
+        before = page.next
+        if before is None:
+            break
+    return found
 
 
 async def _tell_of_refusals(reader: Reader, where: EventFilter, config_path: Path | None) -> None:
@@ -266,27 +247,18 @@ async def _tell_of_refusals(reader: Reader, where: EventFilter, config_path: Pat
         click.echo(f"{told} ({last.reason}): {again(f'sources {where.source}', config_path)}", err=True)
 
 
-async def _row(reader: Reader, stored: StoredEvent) -> list[str]:
-    event = stored.event
-    deliveries = await reader.deliveries(DeliveryFilter(event_id=event.id), limit=_MOST_DELIVERIES)
-    again = f" (+{stored.duplicates} again)" if stored.duplicates else ""
-    matched = "not matched yet" if stored.is_unrouted else rules_text(stored.matched)
+def _cells(row: EventRow) -> list[str]:
+    again = f" (+{row.duplicates} again)" if row.duplicates else ""
+    counts = ", ".join(f"{count} {state.value}" for state, count in row.deliveries.items() if count)
     return [
-        event.id,
-        ago(event.received_at) + again,
-        event.source,
-        f"{event.type}  {event.subject}" if event.subject else event.type,
-        event.tenant or "",
-        matched,
-        _sum(deliveries),
+        row.id,
+        ago(row.received_at) + again,
+        row.source,
+        f"{row.type}  {row.subject}" if row.subject else row.type,
+        row.tenant or "",
+        "not matched yet" if row.is_unrouted else rules_text(row.matched),
+        counts or "none",
     ]
-
-
-def _sum(deliveries: list[StoredDelivery]) -> str:
-    counts: dict[str, int] = {}
-    for delivery in deliveries:
-        counts[delivery.state.value] = counts.get(delivery.state.value, 0) + 1
-    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"
 
 
 async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool) -> None:  # noqa: FBT001
@@ -303,7 +275,7 @@ async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool)
     if as_json:
         fields = ("id", "rule", "destination", "state", "why", "part_of")
         made = [{name: getattr(one, name) for name in fields} for one in deliveries]
-        print_json(event_json(stored) | {"deliveries": made})
+        print_json({**event_content(stored), "deliveries": made})
         return
     event = stored.event
     click.echo(f"{event.id}  {printable(event.type)} from {event.source}, received {stamp(event.received_at)}")
@@ -322,7 +294,7 @@ async def _show(settings: Settings, event_id: EventId, as_json: bool, raw: bool)
     if stored.is_damaged:
         facts["damaged"] = DAMAGED
     elif event.type == "unreadable":
-        facts["unreadable"] = why_unreadable(stored)
+        facts["unreadable"] = why_unreadable(stored.body, stored.content_type)
     for name, value in facts.items():
         click.echo(f"  {name:12} {printable(value)}")
     for delivery in reversed(deliveries):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from hookline.daemon.rehearsal.event_fixture import Fixture, FixtureMaker, Redac
 from hookline.daemon.rehearsal.fixture_request import CannotSaveError
 from hookline.daemon.rehearsal.preview import Previewer
 from hookline.daemon.rehearsal.sample_events import SampleReader
-from hookline.daemon.rehearsal.saved_test import lines_of_test, with_test
+from hookline.daemon.rehearsal.saved_test import TESTS_FILE, fixture_file, lines_of_test, name_of_test, with_test
 from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.rule_files import MAX_FILE_BYTES
 from hookline.daemon.rule_tests.coverage import Coverage
@@ -30,10 +29,6 @@ from hookline.daemon.rule_tests.run import RuleTests
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.stored import DAMAGED, StoredEvent
 from hookline.rules import EventId, RulesError, RuleSet
-
-_TESTS = "saved.test.yaml"
-_SAMPLES = "samples"
-_NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +89,13 @@ class _Paths:
     def of(cls, settings: Settings, stored: StoredEvent, wanted: Wanted) -> _Paths:
         first = settings.rules[0]
         folder = wanted.folder or (first.parent if first.is_file() else first)
-        event = stored.event
-        short = event.id[-6:]
-        file = _NOT_IN_FILE_NAMES.sub("-", f"{event.source}-{event.type[:60]}-{short}")
-        tests = folder / _TESTS
+        tests = folder / TESTS_FILE
         try:
             before = read_regular(tests, limit=MAX_FILE_BYTES) if tests.exists() else None
         except ValueError as error:
             fail(str(error))
-        name = wanted.name or f"{event.type} from {event.source}, {short}"
-        return cls(fixture=folder / _SAMPLES / f"{file}.json", tests=tests, name=name, before=before)
+        name = wanted.name or name_of_test(stored.event)
+        return cls(fixture=folder / fixture_file(stored.event), tests=tests, name=name, before=before)
 
     def write(self, stored: StoredEvent, fixture: Fixture, *, is_forced: bool) -> None:
         """Write both files. Raises `CannotSaveError`."""
@@ -113,7 +105,7 @@ class _Paths:
             text = (self.before or b"").decode()
         except UnicodeDecodeError:
             raise CannotSaveError(f"{self.tests} is not UTF-8: save it so, or save elsewhere with --to.") from None
-        lines = lines_of_test(self.name, stored.event.source, f"{_SAMPLES}/{self.fixture.name}", fixture)
+        lines = lines_of_test(self.name, stored.event.source, fixture_file(stored.event), fixture)
         text = with_test(text, self.name, lines, replaces=is_forced)
         try:
             self.fixture.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +156,7 @@ def _tell(fixture: Fixture, run_it: str) -> None:
                 click.echo(f"  {printable(path)}", err=True)
     for rule in fixture.changed:
         click.echo(f'With what --redact names replaced, "{printable(rule)}" has another answer.', err=True)
-    for step in fixture.steps:
+    for step in fixture.steps or ():
         if step.problem is not None:
             click.echo(
                 f"{step.destination} would fail, so only rules: is compared: {printable(step.problem)}", err=True

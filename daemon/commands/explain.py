@@ -154,10 +154,10 @@ async def _stored(means: _Means, event_id: EventId, by_now: bool, config_path: P
     try:
         if by_now:
             rules = await means.rules_on_disk()
-            explanation = await with_sends(rules.explain(stored.event), rules, means.previewer)
+            explanation = await with_sends(rules.explain(stored.event), rules, means.previewer.preview)
             return _Told(explanation=explanation, rules_note="on disk")
         made = Made.of(deliveries)
-        explanation = await with_sends(rules.explain(stored.event), rules, means.previewer, made)
+        explanation = await with_sends(rules.explain(stored.event), rules, means.previewer.preview, made)
     finally:
         await means.runner.close()
     others = [f"{one.rule or 'fallback'} -> {one.destination}  {outcome_text(one)}" for one in made.rest]
@@ -179,7 +179,7 @@ async def _of_file(means: _Means, file: Any, source: str, given: Given) -> list[
         name = "stdin" if name in {"-", "<stdin>"} else name
         told = []
         for number, one in enumerate(events, 1):
-            explanation = await with_sends(rules.explain(one.event), rules, means.previewer)
+            explanation = await with_sends(rules.explain(one.event), rules, means.previewer.preview)
             title = name if len(events) == 1 else f"{name}, event {number} of {len(events)}"
             told.append(_Told(explanation=explanation, title=title, rules_note="on disk"))
     finally:

@@ -88,7 +88,8 @@ def init(folder: Path) -> None:
         f"""
 Start it:      {here}hookline run
 Send an event: curl http://127.0.0.1:8080/hooks/try/{token} -d '{{"id": "1", "event": "order.paid", "amount": 1200}}'
-See it:        {here}hookline events"""
+See it:        {here}hookline events
+On pages:      http://127.0.0.1:8081, log in with the token in {folder / "admin-token"}"""
     )
 
 

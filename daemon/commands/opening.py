@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from hookline.daemon.admin_token import read_admin_token
-from hookline.daemon.asked import USER_HEADER
+import anyio.to_thread
+
+from hookline.daemon.admin_token import admin_token_file, read_admin_token
+from hookline.daemon.api.client import ANSWER_S, ApiClient, ApiError, ApiReader, NoAnswerError, Verb
 from hookline.daemon.backup.ownership import operator
 from hookline.daemon.commands.output import EXIT_CONFIG, fail, print_problems
 from hookline.daemon.config.load import ConfigError, find_config, load_settings
-from hookline.daemon.config.settings import Address, Settings
+from hookline.daemon.config.settings import Settings
 from hookline.daemon.store.port import Reader, StoreError
 from hookline.daemon.store.sqlite_reader import SqliteReader
+from hookline.daemon.version import VERSION
+
+#: The environment's token, before the configured one and the one beside the store.
+TOKEN: Final = "HOOKLINE_TOKEN"  # noqa: S105 - its name
+#: A daemon that takes longer to say that it is there is not asked anything else: the store tells as much.
+_THERE_S: Final = 1.0
+_SOON_S: Final = 5.0
 
 
 def again(command: str, config_path: Path | None) -> str:
@@ -41,10 +46,22 @@ def open_settings(config_path: Path | None, *, offline: bool = False) -> Setting
 
 @asynccontextmanager
 async def reading(settings: Settings) -> AsyncIterator[Reader]:
-    """Open the store to look into it; the daemon may be running or not."""
-    if not settings.store.exists():
-        fail(f"No store at {settings.store}: has the daemon run yet? Start it with: hookline run -c {settings.path}")
-    reader = SqliteReader(settings.store)
+    """Look into the store: through the daemon if it runs, else into the file. Ends with a word if neither can be."""
+    async with looking(settings) as reader:
+        if reader is None:
+            fail(
+                f"No store at {settings.store}: has the daemon run yet? Start it with: hookline run -c {settings.path}"
+            )
+        yield reader
+
+
+@asynccontextmanager
+async def looking(settings: Settings) -> AsyncIterator[Reader | None]:
+    """Look into the store as `reading` does; None before the daemon's first start, when there is none."""
+    reader = await _reader(settings)
+    if reader is None:
+        yield None
+        return
     try:
         yield reader
     except StoreError as error:
@@ -53,68 +70,123 @@ async def reading(settings: Settings) -> AsyncIterator[Reader]:
         await reader.close()
 
 
-@asynccontextmanager
-async def looking(settings: Settings) -> AsyncIterator[Reader | None]:
-    """Open the store to look into it; None before the daemon's first start, when there is none."""
-    if not settings.store.exists():
-        yield None
-        return
-    async with reading(settings) as reader:
-        yield reader
-
-
-def ask_daemon(settings: Settings, path: str, body: Any, *, timeout: float = 30) -> Any:
+def ask_daemon(settings: Settings, path: str, body: Any, *, timeout: float = 30, verb: Verb = "POST") -> Any:
     """Have the running daemon do something through its admin API, or say why it cannot and exit 1.
 
     `timeout`: how many seconds its answer may take.
     """
-    token = settings.admin.token or read_admin_token(settings.store)
-    if token is None:
-        fail(f"No admin token beside {settings.store}: the daemon makes it at its first start.")
-    address = settings.admin.listen
+    client = calling(settings, timeout=timeout)
     try:
-        with _call(address, path, token, json.dumps(body).encode(), timeout=timeout) as reply:
-            return json.load(reply)
-    except urllib.error.HTTPError as error:
-        told = json.load(error) if "json" in error.headers.get("Content-Type", "") else {}
-        fail(f"{told.get('title', error.reason)}: {told.get('detail', f'status {error.code}')}")
-    except (urllib.error.URLError, TimeoutError) as error:
-        reason = getattr(error, "reason", error)
-        fail(f"The daemon does not answer at {address} ({reason}). Is it running? hookline run -c {settings.path}")
+        return client.ask(verb, path, body)
+    except ApiError as error:
+        fail(str(error))
+    except NoAnswerError as error:
+        fail(no_answer(settings, error))
+    finally:
+        client.close()
+
+
+def calling(settings: Settings, *, timeout: float) -> ApiClient:
+    """Return what asks the running daemon, or say that there is no token for it and exit 1."""
+    client = _client(settings, timeout=timeout)
+    if client is None:
+        fail(_no_token(settings))
+    return client
+
+
+def no_answer(settings: Settings, error: NoAnswerError) -> str:
+    """Say that no daemon answers, and how to start it."""
+    return (
+        f"The daemon does not answer at {settings.admin.listen} ({error}). "
+        f"Is it running? hookline run -c {settings.path}"
+    )
 
 
 def hear_daemon(settings: Settings, path: str) -> Any:
     """Return what a running daemon's admin API says; None if none runs, or it does not say."""
-    token = settings.admin.token or read_admin_token(settings.store)
-    if token is None:
-        return None
-    try:
-        with _call(settings.admin.listen, path, token, None, timeout=5) as reply:
-            return json.load(reply)
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
+    return _said(_client(settings, timeout=_SOON_S), path)
 
 
 def tell_daemon(settings: Settings, path: str, body: Any) -> bool:
     """Tell a running daemon something; return whether it took it."""
-    token = settings.admin.token or read_admin_token(settings.store)
-    if token is None:
+    client = _client(settings, timeout=_SOON_S)
+    if client is None:
         return False
     try:
-        with _call(settings.admin.listen, path, token, json.dumps(body).encode(), timeout=5):
-            return True
-    except (OSError, http.client.HTTPException):
+        client.ask("POST", path, body)
+    except (ApiError, NoAnswerError):
         return False
+    finally:
+        client.close()
+    return True
 
 
-def _call(address: Address, path: str, token: str, data: bytes | None, *, timeout: float) -> Any:
-    # What a header cannot hold is not a name's important part.
-    name = operator().encode("ascii", "replace").decode()
-    host = f"[{address.host}]" if address.host and ":" in address.host else address.host
-    request = urllib.request.Request(
-        f"http://{host}:{address.port}/api/v1/{path}",
-        data=data,
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json", USER_HEADER: name},
-    )
-    # No proxy: the token is for the daemon alone.
-    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout)
+async def _reader(settings: Settings) -> Reader | None:
+    client = await anyio.to_thread.run_sync(_daemon, settings)
+    if client is not None:
+        return ApiReader(client)
+    if not _is_there(settings.store):
+        return None
+    if not os.access(settings.store, os.R_OK):
+        fail(
+            f"{settings.store} is not {operator()}'s to read, and no daemon of version {VERSION} at "
+            f"{settings.admin.listen} takes the token: set {TOKEN} (hookline token add), or do it as the store's owner."
+        )
+    return SqliteReader(settings.store)
+
+
+def _daemon(settings: Settings) -> ApiClient | None:
+    """Return a client of the daemon; None if none runs, it does not know the token, or is of another version."""
+    # It keeps its connection for what is asked next.
+    client = _client(settings, timeout=_THERE_S)
+    if client is None:
+        return None
+    try:
+        said = client.ask("GET", "status")
+    except (ApiError, NoAnswerError):
+        said = None
+    if not isinstance(said, dict) or said.get("version") != VERSION:
+        client.close()
+        return None
+    client.timeout = ANSWER_S
+    return client
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        # Of a folder above it: there is something that is not for us.
+        return True
+
+
+def _said(client: ApiClient | None, path: str) -> Any:
+    if client is None:
+        return None
+    try:
+        return client.ask("GET", path)
+    except (ApiError, NoAnswerError):
+        return None
+    finally:
+        client.close()
+
+
+def _client(settings: Settings, *, timeout: float) -> ApiClient | None:
+    token = os.environ.get(TOKEN) or settings.admin.token or _kept_token(settings)
+    if token is None:
+        return None
+    return ApiClient(settings.admin.listen, token, user=operator(), timeout=timeout)
+
+
+def _kept_token(settings: Settings) -> str | None:
+    try:
+        return read_admin_token(settings.store)
+    except PermissionError:
+        return None
+
+
+def _no_token(settings: Settings) -> str:
+    file = admin_token_file(settings.store)
+    if _is_there(file):
+        return f"{file} is not {operator()}'s to read: set {TOKEN} (hookline token add)."
+    return f"No admin token beside {settings.store}: the daemon makes it at its first start."

@@ -17,7 +17,7 @@ from hookline.daemon.actions.dry_run import is_dry_run
 from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.events import Since
-from hookline.daemon.commands.opening import again, open_settings, reading
+from hookline.daemon.commands.opening import again, looking, open_settings
 from hookline.daemon.commands.output import ago, fail, print_json, print_problems, print_table, stamp
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.reload.live_rules import check_rules
@@ -59,7 +59,7 @@ def rules(config_path: Path | None, since: datetime | None, *, as_json: bool, un
         print_problems(error.problems, {}, stream=sys.stderr)
         fail(f"The rules on disk are bad: {again('check', config_path)}")
     # Before the first start there are no counts, and the rules are worth a list all the same.
-    counted = anyio.run(_count, settings, since) if settings.store.exists() else None
+    counted = anyio.run(_count, settings, since)
     found = [rule for rule in (*loaded.rules, *loaded.fallback) if not unused or _is_unused(rule, counted)]
     named = {rule.name for rule in (*loaded.rules, *loaded.fallback)}
     gone = [one for name, one in counted.activity.items() if name not in named] if counted and with_gone else []
@@ -79,8 +79,10 @@ async def _load(settings: Settings) -> RuleSet:
         await runner.close()
 
 
-async def _count(settings: Settings, since: datetime | None) -> _Counted:
-    async with reading(settings) as reader:
+async def _count(settings: Settings, since: datetime | None) -> _Counted | None:
+    async with looking(settings) as reader:
+        if reader is None:
+            return None
         # Retention removes the counts with the events.
         known_since = max(await reader.rules_counted_since(), datetime.now(UTC) - settings.retention.events)
         start = max(since, known_since) if since else known_since

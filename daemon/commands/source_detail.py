@@ -11,12 +11,12 @@ import click
 
 from hookline.daemon.commands.opening import again
 from hookline.daemon.commands.output import ago, span, stamp, styled, terminal_width
-from hookline.daemon.commands.refusals import Refusal
-from hookline.daemon.commands.source_report import SourceReport
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.log import printable
 from hookline.daemon.sources.fragment import fragment
 from hookline.daemon.sources.proof_text import proof_text
+from hookline.daemon.sources.refusals import Refusal
+from hookline.daemon.sources.report import MOST_KEPT, SourceReport
 from hookline.daemon.sources.sample_files import sample_names
 from hookline.daemon.sources.source_type import SourceType
 from hookline.rules.units import format_duration
@@ -92,6 +92,10 @@ def _facts(report: SourceReport, settings: Settings, now: datetime) -> Iterator[
     else:
         yield "last event", f"{ago(last.last_at, now)}, {printable(last.last_type)}  {last.last_event_id}"
         yield "last 24 h", f"{last.events} {'event' if last.events == 1 else 'events'}"
+    if report.pause is not None:
+        how = "was told to go on" if report.is_resuming else f"since {stamp(report.pause.since)}"
+        why = f": {printable(report.pause.reason)}" if report.pause.reason else ""
+        yield "paused", f"{styled(how, 'warn')}, {kept_text(report)}{why}"
     if report.expect_every is not None:
         text = f"every {format_duration(report.expect_every)}"
         if last is not None and report.is_silent(now):
@@ -99,6 +103,12 @@ def _facts(report: SourceReport, settings: Settings, now: datetime) -> Iterator[
         yield "expected", text
     if not report.refusals:
         yield "refused", "nothing"
+
+
+def kept_text(report: SourceReport) -> str:
+    """Say how many events wait for the end of its pause."""
+    more = " or more" if report.kept >= MOST_KEPT else ""
+    return f"{report.kept:,}{more} {'event' if report.kept == 1 and not more else 'events'} kept"
 
 
 def _print_refusal(refusal: Refusal, report: SourceReport, now: datetime) -> None:

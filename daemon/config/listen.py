@@ -12,6 +12,7 @@ from hookline.daemon.config.settings import Address
 from hookline.rules.document import Findings, Node
 
 _HOST_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*+|[0-9a-fA-F:.]++")
 _ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 # The kernel's limit for a socket's path (unix(7)), its final NUL counted.
 _LONGEST_SOCKET_PATH = 107
@@ -86,6 +87,20 @@ def read_networks(node: Node | None, findings: Findings) -> tuple[IPv4Network | 
     """Return one or many networks or single addresses."""
     networks = [read_scalar(item, _parse_network, findings, None) for item in one_or_many(node)]
     return tuple(network for network in networks if network is not None)
+
+
+def read_hosts(node: Node | None, findings: Findings) -> tuple[str, ...]:
+    """Return one or many names of this machine, in lower case."""
+    names = [read_scalar(item, _parse_host, findings, None) for item in one_or_many(node)]
+    return tuple(name for name in names if name is not None)
+
+
+def _parse_host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError(
+            f'"{text[:80]}" is no name of a host: write it as in hooks.example.com, without https:// or port'
+        )
+    return text.lower()
 
 
 def _parse_network(text: str) -> IPv4Network | IPv6Network:

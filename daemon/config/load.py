@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from hookline.daemon.config.destinations import known_actions, read_destinations, read_sources
-from hookline.daemon.config.listen import public_clash, read_addresses, read_networks
+from hookline.daemon.config.listen import public_clash, read_addresses, read_hosts, read_networks
 from hookline.daemon.config.references import References, read_variables
 from hookline.daemon.config.section import Section, is_null, one_or_many, read_scalar
 from hookline.daemon.config.settings import (
@@ -236,6 +236,7 @@ class _Loading:
         node = section.take("listen")
         addresses = read_addresses(node, self._folder, self._findings, _DEFAULT_ADMIN)
         token = section.read("token", _token, None)
+        hosts = read_hosts(section.take("hosts"), self._findings)
         section.finish()
         if len(addresses) > 1 and node is not None:
             self._findings.error(node, "the admin listener has one address", "write the one that you use")
@@ -245,7 +246,7 @@ class _Loading:
             message = f"the admin listener ({addresses[0]}) shares its address with the public one ({clash})"
             if at is not None:
                 self._findings.error(at, message, "give it a port of its own, as in 127.0.0.1:8081")
-        return Admin(listen=addresses[0], token=token)
+        return Admin(listen=addresses[0], token=token, hosts=hosts)
 
     def _store_path(self, text: str) -> Path:
         if text.startswith(("postgresql:", "postgres:")):

@@ -42,6 +42,8 @@ class Admin:
     listen: Address
     #: Bearer token; None: one is made at the first start and kept beside the store.
     token: str | None = field(repr=False)
+    #: Names, besides its address and localhost, that it may be called by: those of a proxy in front of it.
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

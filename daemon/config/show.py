@@ -56,6 +56,7 @@ class _Show:
         yield "admin:"
         yield self._line(2, "listen", str(settings.admin.listen), ("admin", "listen"))
         yield self._line(2, "token", settings.admin.token and MASK, ("admin", "token"), "made at the first start")
+        yield self._line(2, "hosts", list(settings.admin.hosts), ("admin", "hosts"))
         yield self._line(0, "store", f"sqlite:{settings.store}", ("store",))
         rules: list[Json] = [str(path) for path in settings.rules]
         yield self._line(0, "rules", rules[0] if len(rules) == 1 else rules, ("rules",))

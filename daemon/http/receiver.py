@@ -92,13 +92,15 @@ class Receiver:
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
         log: FilteringBoundLogger,
+        on_answered: Callable[[int, float], None] = lambda _status, _seconds: None,
     ) -> None:
         """Take the ports.
 
         `sources` is asked for each request, so that a reload shows at once. `intake` matches and stores; what it
         returns, best a future, is never cancelled, and may raise `StoreError` or `RequestRejected` (429). `on_rejected`
         gets the source's name ("" if there is no such source: names that senders make up must not become metrics), the
-        refusal, and the sender's address. `monotonic` returns seconds.
+        refusal, and the sender's address. `monotonic` returns seconds. `on_answered` gets each answer's status, and how
+        many seconds after the request's head it is given.
         """
         self._app = app
         self._sources = sources
@@ -107,6 +109,7 @@ class Receiver:
         self._clock = clock
         self._monotonic = monotonic
         self._log = log
+        self._on_answered = on_answered
         self._quotas = Quotas(monotonic)
         self.adopt(settings)
         #: How much of bodies is held at this moment.
@@ -161,9 +164,11 @@ class Receiver:
             self._log.exception("request.fault", source=seen.source, client_ip=seen.client_ip)
             seen.outcome = "fault"
             answer = refused(503, "store", "the event could not be taken now; send it again")
+        seconds = self._monotonic() - began
         if seen.outcome and self._log.is_enabled_for(logging.INFO):
-            self._note(seen, None if answer is None else answer[0]["status"], self._monotonic() - began)
+            self._note(seen, None if answer is None else answer[0]["status"], seconds)
         if answer is not None:
+            self._on_answered(answer[0]["status"], seconds)
             await send(answer[0])
             await send(answer[1])
 

@@ -89,10 +89,17 @@ def _keys(known: Known) -> dict[str, Schema]:
     return {name: described(schema, text) for name, (schema, text) in about.items()}
 
 
+_HOST: Final = r"^([A-Za-z0-9_][A-Za-z0-9_.-]*|[0-9a-fA-F:.]+)$"
+
+
 def _admin() -> Schema:
     token = described(TEXT, "Bearer token; left out: one is made at the first start.")
     listen = described(one_or_many(_ADDRESS, least=1), "host:port; 127.0.0.1:8081 if left out.")
-    return mapping({"listen": listen, "token": token}, what="admin")
+    message = "is no name of a host: write it as in hooks.example.com, without https:// or port"
+    name: Schema = {"type": "string", "pattern": _HOST, "errorMessage": message}
+    about = "Names that a proxy in front of it is called by; localhost goes without saying."
+    hosts = described(one_or_many(unless_text(REFERENCE, name)), about)
+    return mapping({"listen": listen, "token": token, "hosts": hosts}, what="admin")
 
 
 def _store() -> Schema:

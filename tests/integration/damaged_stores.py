@@ -22,14 +22,17 @@ from hookline.daemon.store.changes import (
     Attempt,
     ChangedGate,
     DigestGate,
+    KeepToken,
     Lane,
     NewDelivery,
     NewEvent,
     Outcome,
     Record,
     Request,
+    SetSourceState,
     State,
     Token,
+    UseToken,
 )
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.rules import Event, Json, Modifiers, Step
@@ -64,6 +67,14 @@ def fill(path: Path, events: int, *, close: bool = True) -> None:
             await store.keep({step.digest: step.text for step in steps.values()})
             await store.keep({text_hash(text): text for text in ("the rules", "r" * 9_000)})
             await store.keep_rules("v1")
+            scopes = ("read", "operate", "admin")
+            await store.write(
+                [
+                    *(KeepToken(name=f"token {n}", digest=f"{n:064x}", scope=scopes[n % 3]) for n in range(30)),
+                    *(SetSourceState(source=f"shop {n}", is_paused=True, reason="moving") for n in range(30)),
+                    UseToken(name="token 3"),
+                ]
+            )
             rnd = random.Random(7)
             for start in range(0, events, 40):
                 now[0] += timedelta(seconds=1)

@@ -15,7 +15,7 @@ from hookline.daemon.clock_watch import LONGEST_DUE_IN, ClockWatch
 from hookline.daemon.delivery.runner import Result
 from hookline.daemon.ids import Ids
 from hookline.daemon.lanes.policy import LanePolicy
-from hookline.daemon.metrics import Metrics
+from hookline.daemon.metrics.counters import Metrics
 from hookline.daemon.steady_clock import BELIEVED_AFTER, SteadyClock
 from hookline.daemon.store.changes import Lane, Outcome
 from hookline.daemon.store.port import StoreError

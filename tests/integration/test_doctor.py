@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from hookline.daemon.commands import cli
 from hookline.daemon.ids import Ids
-from hookline.daemon.store.changes import Accept, Change, NewEvent, Reject, Request
+from hookline.daemon.store.changes import Accept, Change, NewEvent, Reject, Request, SetSourceState
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.rules import Event
 
@@ -125,6 +125,10 @@ def refused(source: str, count: int) -> Callable[[Ids], Change]:
     return lambda _: Reject(
         source=source, reason="signature", detail="signature does not match", client_ip="192.0.2.9", count=count
     )
+
+
+def paused(source: str) -> Callable[[Ids], Change]:
+    return lambda _: SetSourceState(source=source, is_paused=True, reason="the ERP moves")
 
 
 def level_and_text(found: list[dict[str, str]]) -> list[tuple[str, str]]:
@@ -232,6 +236,17 @@ def test_a_source_that_fell_silent_or_is_refused_is_wrong(house: House) -> None:
     house.write(refused("shop", 40))
     ((level, text),) = level_and_text(house.found("sources"))
     assert (level, "40 refused and 1 taken" in text, "signature does not match" in text) == ("wrong", True, True)
+
+
+def test_a_source_that_is_paused_for_long_was_perhaps_forgotten(house: House) -> None:
+    house.write(event("shop"))
+    house.write(paused("shop"), ago=timedelta(hours=23))
+    assert house.found("sources") == []
+    house.write(lambda _: SetSourceState(source="shop", is_paused=False))
+    house.write(paused("shop"), ago=timedelta(hours=50))
+    (found,) = house.found("sources")
+    assert (found["level"], found["text"]) == ("warn", "shop: paused for 2 d: the ERP moves")
+    assert "sources shop --resume" in found["fix"]
 
 
 def test_silence_is_wrong(house: House) -> None:

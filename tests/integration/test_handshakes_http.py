@@ -225,15 +225,11 @@ async def test_asana_teaches_its_secret_once_and_a_restart_remembers_it(tmp_path
     with capture_logs() as lines:
         async with running(tmp_path, sources) as site:
             assert (await site.ask("asana", body, headers=asana(body, ASANA_SECRET)))[0] == 200
-            assert await site.admin("GET", "sources") == (
-                200,
-                {
-                    "sources": [
-                        {"name": "asana", "type": "asana", "waiting": False, "learned": 1},
-                        {"name": "agiled", "type": "agiled", "waiting": False, "learned": None},
-                    ]
-                },
-            )
+            _, told = await site.admin("GET", "sources")
+            assert [(one["name"], one["waiting"], one["learned"]) for one in told["sources"]] == [
+                ("asana", False, 1),
+                ("agiled", False, None),
+            ]
             assert (await site.admin("POST", "sources/asana/await"))[0] == 200
             assert (await site.ask("asana", b"{}", headers={"X-Hook-Secret": "of-a-second-hook"}))[0] == 200
             for secret in (ASANA_SECRET, "of-a-second-hook"):

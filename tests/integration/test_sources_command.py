@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from hookline.daemon.commands import cli
 from hookline.daemon.ids import Ids
 from hookline.daemon.sources.types import BUILT_IN
-from hookline.daemon.store.changes import Accept, Change, NewEvent, Reject, Request
+from hookline.daemon.store.changes import Accept, Change, NewEvent, Reject, Request, SetSourceState
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.rules import Event
 
@@ -113,7 +113,7 @@ def house(tmp_path: Path, admin: Admin) -> House:
     return House(tmp_path, admin)
 
 
-def event(source: str, kind: str) -> Callable[[Ids], Accept]:
+def event(source: str, kind: str, *, is_unrouted: bool = False) -> Callable[[Ids], Accept]:
     def make(ids: Ids) -> Accept:
         id_ = ids.event()
         made = Event(
@@ -122,7 +122,7 @@ def event(source: str, kind: str) -> Callable[[Ids], Accept]:
         )  # fmt: skip
         return Accept(
             request=Request(body=b"{}", content_type="application/json", headers={}, query={}, client_ip=""),
-            events=(NewEvent(event=made, pointer=None, rules_version="f" * 32),),
+            events=(NewEvent(event=made, pointer=None, rules_version="f" * 32, is_unrouted=is_unrouted),),
             dedupe_window=timedelta(days=90),
         )
 
@@ -165,6 +165,27 @@ def test_what_came_last_and_how_much_lately(house: House) -> None:
     assert row.endswith("s ago  deal.lost  2")
     (said, *_) = json.loads(house.run("sources", "--json").stdout)["sources"]
     assert (said["last_event"]["type"], said["events_24h"], said["silent"]) == ("deal.lost", 2, False)
+
+
+def test_a_paused_source_says_since_when_why_and_how_much_it_kept(house: House) -> None:
+    house.write(
+        SetSourceState(source="shop", is_paused=True, reason="the ERP moves"),
+        SetSourceState(source="gone", is_paused=True, reason=""),
+        event("shop", "deal.won", is_unrouted=True),
+        event("shop", "deal.lost", is_unrouted=True),
+    )
+    listed = house.run("sources")
+    (line,) = lines(listed, "shop: ")
+    assert line.startswith("shop: paused since ")
+    assert line.endswith(": 2 events kept, the ERP moves")
+    # Only its pause still stands: what it sent must not be forgotten with it.
+    (line,) = lines(listed, "gone: ")
+    assert "hookline sources gone --resume" in line
+    said = json.loads(house.run("sources", "shop", "--json").stdout)
+    assert (said["kept"], said["paused"]["reason"], said["paused"]["resuming"]) == (2, "the ERP moves", False)
+    (line,) = lines(house.run("sources", "shop"), "  paused ")
+    assert line.endswith("2 events kept: the ERP moves")
+    assert json.loads(house.run("sources", "--json").stdout)["sources"][1]["paused"] is None
 
 
 def test_silence_is_told_from_never(house: House) -> None:
@@ -248,7 +269,7 @@ def test_what_a_source_waits_for_is_told_by_the_daemon(house: House) -> None:
     )
     assert "tasks: waits for its sender's secret" in house.run("sources").stdout
     assert "takes the next one that comes" in house.run("sources", "tasks").stdout
-    assert house.admin.asked[0] == ("GET", "/api/v1/sources", f"Bearer {TOKEN}")
+    assert ("GET", "/api/v1/sources", f"Bearer {TOKEN}") in house.admin.asked
     house.admin.answers["/api/v1/sources"] = (
         200,
         {"sources": [{"name": "tasks", "type": "asana", "waiting": False, "learned": 2}]},

@@ -399,7 +399,7 @@ async def test_a_file_of_the_first_schema_is_upgraded_and_keeps_its_events(path:
         ]
         await store.close()
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (5,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (6,)
     connection.close()
 
 
@@ -796,7 +796,7 @@ async def test_every_statement_is_used_and_fits_the_schema(store: SqliteStore, p
         (("delivery_rows", "one_delivery"), "SEARCH d USING INTEGER PRIMARY KEY"),
         (("event_rows", "some_events", "newest_events"), "SEARCH e USING INTEGER PRIMARY KEY"),
         (("event_rows", "some_events", "only_unrouted", "newest_events"), "SEARCH e USING INDEX events_unrouted"),
-        (("lanes",), "SCAN deliveries USING INDEX deliveries_pending"),
+        (("lanes",), "USING INDEX deliveries_pending (lane_id=?)"),
         (("lane_activity",), "SEARCH h USING PRIMARY KEY (lane_id=? AND hour>?)"),
         (("rejections", "only_of_source", "latest_rejections"), "SEARCH rejections USING PRIMARY KEY (source=?)"),
         (("activity",), "SCAN source_hours"),

@@ -45,6 +45,12 @@ def test_the_pages_of_source_types_are_what_their_declarations_say() -> None:
     assert all("## A rule to start from" in text for name, text in pages.items() if name != "README.md")
 
 
+def test_the_pages_of_the_api_are_what_its_endpoints_say() -> None:
+    pages = maker("api_pages")
+    assert DOCS["api.md"] == pages.page(), "run: make docs"
+    assert (ROOT / "docs" / "openapi.json").read_text() == pages.openapi(), "run: make docs"
+
+
 @pytest.mark.parametrize("name", BUILT_IN.names)
 def test_the_fragment_of_a_source_type_loads_and_is_on_its_page(name: str, tmp_path: Path) -> None:
     kind = BUILT_IN.get(name)

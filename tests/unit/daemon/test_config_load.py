@@ -31,6 +31,7 @@ trusted_proxies: [127.0.0.1, 10.0.0.0/8, "fd00::/8"]
 admin:
   listen: 127.0.0.1:9000
   token: ${ADMIN_TOKEN}
+  hosts: [Hookline.example.com, "fd00::1"]
 store: sqlite:data/hookline.db
 rules: [rules, extra/one.yaml]
 workers: 0
@@ -86,6 +87,7 @@ def test_everything_that_can_be_written_is_read(write: Callable[[str], Path], tm
     assert found.public_url == "https://hooks.example.com/in"
     assert found.trusted_proxies == (ip_network("127.0.0.1"), ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
     assert (found.admin.listen, found.admin.token) == (Address(host="127.0.0.1", port=9000), "admin-token")
+    assert found.admin.hosts == ("hookline.example.com", "fd00::1")
     assert found.store == tmp_path / "data" / "hookline.db"
     assert found.rules == (tmp_path / "rules", tmp_path / "extra" / "one.yaml")
     assert (found.plugins, found.workers) == (None, 0)
@@ -117,7 +119,7 @@ def test_a_destination_keeps_its_references_as_written(write: Callable[[str], Pa
     retry = RetryPolicy(schedule=(timedelta(seconds=5), timedelta(minutes=1)), jitter=0.1)
     assert erp.modifiers == Modifiers(retry=retry, timeout=timedelta(seconds=15), dry_run=True)
     assert erp.place is not None
-    assert erp.place.line == 21
+    assert erp.place.line == 22
 
 
 def test_a_destination_that_says_nothing_has_defaults(write: Callable[[str], Path]) -> None:

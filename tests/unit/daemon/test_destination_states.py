@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from hookline.daemon.api.shapes.destinations import destination_shape
 from hookline.daemon.commands.destination_text import print_destinations
 from hookline.daemon.config.settings import Address, Admin, Destination, Limits, Retention, Settings
 from hookline.daemon.destinations.states import DestinationState, destination_states
@@ -47,7 +48,7 @@ def printed(state: DestinationState) -> tuple[str, str]:
 
     @click.command()
     def show() -> None:
-        print_destinations([state.to_json()], settings(), None)
+        print_destinations([destination_shape(state)], settings(), None)
 
     ran = CliRunner().invoke(show)
     assert ran.exit_code == 0, ran.output
@@ -170,7 +171,7 @@ async def test_those_of_the_configuration_come_first_then_what_is_unfinished() -
 
 async def test_before_the_first_start_there_are_destinations_all_the_same() -> None:
     (found,) = await destination_states(settings(erp=destination("erp")), None, now=NOW)
-    assert found.to_json()["state"] == "ok"
+    assert destination_shape(found)["state"] == "ok"
     assert printed(found)[0].split() == ["erp", "forward", "ok", "0", "0", "never"]
 
 

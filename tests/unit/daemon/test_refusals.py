@@ -7,8 +7,9 @@ from typing import get_args
 
 import pytest
 
-from hookline.daemon.commands.refusals import NEXT_STEPS, gathered
+from hookline.daemon.api.shapes.sources import refusal_shape
 from hookline.daemon.sources.port import Reason
+from hookline.daemon.sources.refusals import NEXT_STEPS, gathered
 from hookline.daemon.store.stored import StoredRejection
 
 NOW = datetime(2026, 5, 18, 12, tzinfo=UTC)
@@ -53,7 +54,7 @@ def test_a_cause_with_several_origins_has_a_step_for_each(reason: str, detail: s
 def test_where_the_url_is_signed_it_may_be_what_is_wrong() -> None:
     (found,) = gathered([row("signature", hours_ago=1, count=1, detail="signature does not match")], since=NOW)
     assert "public_url" in found.next_step("shop", signs_url=True)
-    assert "public_url" in str(found.to_json("shop", signs_url=True)["next_step"])
+    assert "public_url" in refusal_shape(found, "shop", signs_url=True)["next_step"]
     assert "public_url" not in found.next_step("shop")
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from hookline.daemon.delivery.runner import Rendered
 from hookline.daemon.rehearsal.event_fixture import Fixture, body_text
 from hookline.daemon.rehearsal.fixture_request import CannotSaveError
-from hookline.daemon.rehearsal.preview import Rendered
 from hookline.daemon.rehearsal.sample_events import Given
 from hookline.daemon.rehearsal.saved_test import expected_options, lines_of_test, with_test
 from hookline.rules import Modifiers, Step

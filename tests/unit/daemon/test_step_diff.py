@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from hookline.daemon.rehearsal.preview import Rendered
+from hookline.daemon.delivery.runner import Rendered
 from hookline.daemon.rehearsal.step_diff import MAX_SHOWN, Difference, pair_steps, rendered_differences
 from hookline.rules import Digest, Modifiers, Once, RetryPolicy, Step
 

@@ -48,6 +48,10 @@ def test_many_that_are_held_are_counted() -> None:
     assert status_line(replace(QUIET, lanes=lanes), now=NOW).endswith("; a, b, c and 2 more held")
 
 
+def test_says_which_sources_are_paused() -> None:
+    assert status_line(replace(QUIET, paused=("shop", "till")), now=NOW).endswith("; none waiting; shop, till paused")
+
+
 def test_what_is_wrong_comes_first() -> None:
     line = status_line(replace(QUIET, degraded=("rules.yaml:3:1: no such field", "another")), now=NOW)
     assert line.startswith("degraded: rules.yaml:3:1: no such field; 3 sources")
