@@ -26,6 +26,7 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "ANY": (str, bytes),
 }
 _MEMORY: Final = re.compile(r"[0-9a-f]{32}")
+_TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 _NO_KEY: Final = 1_000
 
 
@@ -67,7 +68,16 @@ _CHECKS: Final[Mapping[str, Callable[[Value], bool]]] = {
     **dict.fromkeys(
         (
             *("received_at", "occurred_at", "due_at", "lease_until", "started_at", "duration", "at", "first_at"),
-            *("last_at", "touched_at", "until_at", "failing_since", "since"),
+            *(
+                "last_at",
+                "touched_at",
+                "until_at",
+                "failing_since",
+                "since",
+                "created_at",
+                "expires_at",
+                "last_used_at",
+            ),
         ),
         _is_time,
     ),
@@ -92,6 +102,8 @@ _CHECKS: Final[Mapping[str, Callable[[Value], bool]]] = {
     "facts.value": _is_json,
     "requests.digest": _is_sized(32),
     "dedupe.digest": _is_sized(16),
+    "tokens.digest": lambda value: isinstance(value, str) and _TOKEN.fullmatch(value) is not None,
+    "tokens.scope": lambda value: value in {"read", "operate", "admin"},
     "deliveries.state": _is_between(0, len(STATES)),
 }
 

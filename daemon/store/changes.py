@@ -297,7 +297,9 @@ class Audit:
 
     #: The user who typed the command, where it is known; else `cli`, `api` or `daemon`.
     who: str
-    #: `events.delete`, `prune`, `restore`, `recover`, `hold`, `release`, `replay` or `cancel`.
+    #: `events.delete`, `prune`, `restore`, `recover`, `hold`, `release`, `replay`, `cancel`, `test`, `reload`,
+    #: `backup`, `source.pause`, `source.resume`, `source.url`, `source.await`, `source.forget`, `token add` or
+    #: `token drop`.
     what: str
     #: What it was done to: an id, a destination's name, or what picked the events; at most 500 characters.
     subject: str = ""
@@ -311,6 +313,43 @@ class Audit:
     by_day: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetSourceState:
+    """Pause a source or let it go on. Of a paused one, events are stored unrouted; the receiver sees to that."""
+
+    source: str
+    is_paused: bool
+    #: Why, for whoever looks at it.
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepToken:
+    """Keep a token of the admin API by its hash. The answer is whether its name was free."""
+
+    name: str
+    #: SHA-256 of it, in hexadecimal digits.
+    digest: str
+    #: `read`, `operate` or `admin`.
+    scope: str
+    #: None: for ever.
+    expires_in: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseToken:
+    """Note that a token was used in this hour."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropToken:
+    """Forget a token. The answer is whether there was one of that name."""
+
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The answer to a change that no store can make: an id that is none, a row that is there already."""
@@ -318,9 +357,14 @@ class Refused:
     reason: str
 
 
+#: What changes who may ask the admin API, and which sources wait.
+AccessChange: TypeAlias = SetSourceState | KeepToken | UseToken | DropToken
+
 #: Everything that can be written. Answers: `Accept` -> tuple[Accepted, ...], in order of its events; `Record` -> bool
 #: (the token was good); `Route` -> bool (the event exists); `Replay` -> DeliveryId | None; `Cancel` -> bool;
-#: `FlushDigests` -> int; `SetLane`, `SetHealth`, `Reject`, `Audit` -> None; any of them `Refused`, which `GroupCommit`
-#: raises as a `StoreError`.
-Change: TypeAlias = Accept | Record | Route | Replay | Cancel | SetLane | SetHealth | FlushDigests | Reject | Audit
+#: `FlushDigests` -> int; `KeepToken`, `DropToken` -> bool; `SetLane`, `SetHealth`, `SetSourceState`, `Reject`, `Audit`,
+#: `UseToken` -> None; any of them `Refused`, which `GroupCommit` raises as a `StoreError`.
+Change: TypeAlias = (
+    Accept | Record | Route | Replay | Cancel | SetLane | SetHealth | FlushDigests | Reject | Audit | AccessChange
+)
 Answer: TypeAlias = "tuple[Accepted, ...] | bool | int | DeliveryId | Refused | None"

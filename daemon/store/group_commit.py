@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, overload
 
@@ -15,7 +16,9 @@ from hookline.daemon.store.changes import (
     Cancel,
     Change,
     DeliveryId,
+    DropToken,
     FlushDigests,
+    KeepToken,
     Record,
     Refused,
     Reject,
@@ -23,6 +26,8 @@ from hookline.daemon.store.changes import (
     Route,
     SetHealth,
     SetLane,
+    SetSourceState,
+    UseToken,
 )
 from hookline.daemon.store.port import Store, StoreError
 from hookline.daemon.store.watch import NoTrouble, Trouble
@@ -48,9 +53,17 @@ class GroupCommit:
     """
 
     def __init__(
-        self, store: Store, *, watch: Trouble | None = None, max_batch: int = 200, linger: timedelta = _LINGER
+        self,
+        store: Store,
+        *,
+        watch: Trouble | None = None,
+        max_batch: int = 200,
+        linger: timedelta = _LINGER,
+        on_written: Callable[[Sequence[Change], Sequence[Answer], float], None] | None = None,
     ) -> None:
         """`max_batch` counts events and other changes; `linger` is how long `submit_soon` waits for company.
+
+        `on_written` is told of each batch that the store took, and how many seconds that was; it must not raise.
 
         While `watch` knows of trouble, what is new fails at once; what became of older things is tried.
         """
@@ -58,6 +71,7 @@ class GroupCommit:
         self._watch: Trouble = watch or NoTrouble()
         self._max_batch = max_batch
         self._linger = linger.total_seconds()
+        self._on_written = on_written
         # What can wait does not hold up what cannot, and goes first into the batch that both ride in.
         self._patient: deque[_Waiting] = deque()
         self._queue: deque[_Waiting] = deque()
@@ -88,7 +102,13 @@ class GroupCommit:
         since = min(waiting if self._owed_since is None else [self._owed_since, *waiting], default=None)
         return timedelta(seconds=0 if since is None else asyncio.get_running_loop().time() - since)
 
-    def enqueue(self, change: Accept) -> asyncio.Future[tuple[Accepted, ...]]:
+    @overload
+    def enqueue(self, change: Accept) -> asyncio.Future[tuple[Accepted, ...]]: ...
+    @overload
+    def enqueue(self, change: Route) -> asyncio.Future[bool]: ...
+    @overload
+    def enqueue(self, change: SetSourceState) -> asyncio.Future[None]: ...
+    def enqueue(self, change: Accept | Route | SetSourceState) -> asyncio.Future[Any]:
         """Have the change made in the next batch, and return at once what will be its answer.
 
         It fails as `submit` does. A plain function, because a task for each event costs more than its place in the
@@ -101,13 +121,13 @@ class GroupCommit:
     @overload
     async def submit(self, change: Accept) -> tuple[Accepted, ...]: ...
     @overload
-    async def submit(self, change: Record | Route | Cancel) -> bool: ...
+    async def submit(self, change: Record | Route | Cancel | KeepToken | DropToken) -> bool: ...
     @overload
     async def submit(self, change: Replay) -> DeliveryId | None: ...
     @overload
     async def submit(self, change: FlushDigests) -> int: ...
     @overload
-    async def submit(self, change: SetLane | SetHealth | Reject | Audit) -> None: ...
+    async def submit(self, change: SetLane | SetHealth | SetSourceState | Reject | Audit | UseToken) -> None: ...
     async def submit(self, change: Change) -> Answer:
         """Have the change made in the next batch, and return its answer.
 
@@ -121,13 +141,13 @@ class GroupCommit:
     @overload
     async def submit_soon(self, change: Accept) -> tuple[Accepted, ...]: ...
     @overload
-    async def submit_soon(self, change: Record | Route | Cancel) -> bool: ...
+    async def submit_soon(self, change: Record | Route | Cancel | KeepToken | DropToken) -> bool: ...
     @overload
     async def submit_soon(self, change: Replay) -> DeliveryId | None: ...
     @overload
     async def submit_soon(self, change: FlushDigests) -> int: ...
     @overload
-    async def submit_soon(self, change: SetLane | SetHealth | Reject | Audit) -> None: ...
+    async def submit_soon(self, change: SetLane | SetHealth | SetSourceState | Reject | Audit | UseToken) -> None: ...
     async def submit_soon(self, change: Change) -> Answer:
         """Do as `submit`, but wait a little for another batch to ride with: nobody waits for this answer."""
         answer: asyncio.Future[Answer] = self._enqueue(self._patient, change)
@@ -186,21 +206,25 @@ class GroupCommit:
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:
-        self._owed_since = asyncio.get_running_loop().time()
+        self._owed_since = began = asyncio.get_running_loop().time()
+        changes = [waiting.change for waiting in batch]
         try:
-            answers = await self._store.write([waiting.change for waiting in batch])
+            answers = await self._store.write(changes)
         except StoreError as error:
             for waiting in batch:
                 _fail(waiting, _again(error))
             return
         finally:
             self._owed_since = None
+        took = asyncio.get_running_loop().time() - began
         self._watch.wrote()
         for waiting, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Refused):
                 _fail(waiting, StoreError(answer.reason, kind="refused"))
             elif not waiting.answer.done():
                 waiting.answer.set_result(answer)
+        if self._on_written is not None:
+            self._on_written(changes, answers, took)
 
     async def close(self) -> None:
         """Take nothing more, and return when all that was taken is written. Safe to call twice."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import anyio.lowlevel
@@ -125,10 +125,17 @@ class MemoryStore:
         await self._turn()
         return dict(self._tables.failing)
 
-    async def unrouted(self, *, limit: int) -> list[EventId]:
+    async def unrouted(
+        self, *, limit: int, source: str | None = None, but: Collection[str] = (), after: EventId | None = None
+    ) -> list[EventId]:
         """Return events that are yet to be routed, oldest first."""
         await self._turn()
-        return sorted(event_id for event_id, stored in self._tables.events.items() if stored.is_unrouted)[:limit]
+        found = [
+            event_id
+            for event_id, stored in self._tables.events.items()
+            if stored.is_unrouted and source in (None, stored.event.source) and stored.event.source not in but
+        ]
+        return sorted(found if after is None else [one for one in found if one > after])[:limit]
 
     async def latest(self) -> datetime | None:
         """Return when the newest event or delivery was made, None if there is none."""

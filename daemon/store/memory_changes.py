@@ -15,7 +15,9 @@ from hookline.daemon.store.changes import (
     Cancel,
     Change,
     DeliveryId,
+    DropToken,
     FlushDigests,
+    KeepToken,
     Lane,
     NewDelivery,
     Outcome,
@@ -26,10 +28,13 @@ from hookline.daemon.store.changes import (
     Route,
     SetHealth,
     SetLane,
+    SetSourceState,
     State,
+    UseToken,
 )
 from hookline.daemon.store.gates import Body, Placed, check_token
 from hookline.daemon.store.memory_accept import accept, count, count_matches, insert, place
+from hookline.daemon.store.memory_access import change_access
 from hookline.daemon.store.memory_audit import audit
 from hookline.daemon.store.memory_rows import DeliveryRow
 from hookline.daemon.store.memory_tables import Tables, event_made_at, hour_of
@@ -40,10 +45,12 @@ _MAX_DETAIL = 500
 
 def make(tables: Tables, change: Change) -> Answer:
     """Make one change and answer it; a refused one changes nothing."""
-    answer: Answer = _refusal(change, tables)
+    return _refusal(change, tables) or _make(tables, change)
+
+
+def _make(tables: Tables, change: Change) -> Answer:
+    answer: Answer = None
     match change:
-        case _ if answer is not None:
-            pass
         case Accept():
             answer = accept(tables, change)
         case Record():
@@ -62,6 +69,8 @@ def make(tables: Tables, change: Change) -> Answer:
             answer = _flush(tables)
         case Reject():
             _reject(tables, change)
+        case SetSourceState() | KeepToken() | UseToken() | DropToken():
+            answer = change_access(tables, change)
         case Audit():
             audit(tables, change)
         case _:

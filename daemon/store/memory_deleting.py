@@ -13,7 +13,7 @@ from hookline.daemon.store.changes import Audit, Cancel, DeliveryId, State
 from hookline.daemon.store.cutting import Content, without
 from hookline.daemon.store.memory_audit import add_to_audit, audit
 from hookline.daemon.store.memory_changes import cancel
-from hookline.daemon.store.memory_reader import is_meant
+from hookline.daemon.store.memory_filters import is_meant
 from hookline.daemon.store.memory_rows import DeliveryRow
 from hookline.daemon.store.memory_tables import Tables
 from hookline.daemon.store.stored import Deletion, DeletionStep, StoredEvent

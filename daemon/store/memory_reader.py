@@ -6,23 +6,30 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 
-from hookline.daemon.ids import encode, lowest_at
+from hookline.daemon.ids import decode, made_at
 from hookline.daemon.store.changes import Attempt, DeliveryId, State
+from hookline.daemon.store.memory_filters import is_listed, is_meant, is_picked
 from hookline.daemon.store.memory_rows import DeliveryRow
+from hookline.daemon.store.memory_search import row_of, search_deliveries, search_events
 from hookline.daemon.store.memory_tables import Tables, event_made_at
 from hookline.daemon.store.stored import (
     Deletion,
     DeliveryFilter,
+    DeliveryPage,
     EventFilter,
+    EventPage,
+    EventSearch,
     Fact,
     LaneActivity,
     LaneState,
+    Pause,
     RuleActivity,
     SourceActivity,
     StoredAudit,
     StoredDelivery,
     StoredEvent,
     StoredRejection,
+    StoredToken,
     Tally,
 )
 from hookline.rules import EventId
@@ -47,6 +54,16 @@ class MemoryReader:
         ]
         return found[:limit]
 
+    async def event_page(self, where: EventSearch, *, limit: int, before: EventId | None = None) -> EventPage:
+        """Search events without their bodies, as far as a real store would look."""
+        found = search_events(self._tables, where, limit=limit, before=before)
+        return EventPage(
+            rows=tuple(row_of(self._tables, event_id) for event_id in found.ids),
+            next=found.next,
+            looked_at=found.looked_at,
+            back_to=None if found.oldest is None else event_made_at(found.oldest),
+        )
+
     async def delivery(self, delivery_id: DeliveryId) -> StoredDelivery | None:
         """Return one delivery, or None."""
         row = self._tables.deliveries.get(delivery_id)
@@ -56,20 +73,21 @@ class MemoryReader:
         self, where: DeliveryFilter, *, limit: int, before: DeliveryId | None = None
     ) -> list[StoredDelivery]:
         """List deliveries, newest first."""
-        repeated = {row.replay_of for row in self._tables.deliveries.values()} if where.not_replayed else set()
-        found = [
-            row
-            for delivery_id, row in sorted(self._tables.deliveries.items(), reverse=True)
-            if (before is None or delivery_id < before)
-            and _is_between("dlv", delivery_id, where.since, where.until)
-            and where.event_id in (None, row.event_id)
-            and where.source in (None, self._tables.events[row.event_id].event.source)
-            and where.destination in (None, row.destination)
-            and where.rule in (None, row.rule)
-            and where.state in (None, row.state)
-            and row.id not in repeated
-        ]
+        rows = sorted(self._tables.deliveries.values(), key=lambda row: row.id, reverse=True)
+        found = [row for row in rows if (before is None or row.id < before) and is_listed(self._tables, row, where)]
         return [self._stored(row) for row in found[:limit]]
+
+    async def delivery_page(
+        self, where: DeliveryFilter, *, limit: int, before: DeliveryId | None = None
+    ) -> DeliveryPage:
+        """Search deliveries, as far as a real store would look."""
+        found = search_deliveries(self._tables, where, limit=limit, before=before)
+        return DeliveryPage(
+            rows=tuple(self._stored(self._tables.deliveries[number]) for number in found.ids),
+            next=found.next,
+            looked_at=found.looked_at,
+            back_to=None if found.oldest is None else made_at(decode("dlv", found.oldest)),
+        )
 
     async def attempts(self, delivery_id: DeliveryId) -> list[Attempt]:
         """Return the attempts of a delivery, first to last."""
@@ -202,6 +220,14 @@ class MemoryReader:
         """Return the numbers of the deletions under way, oldest first."""
         return sorted(self._tables.deletions)
 
+    async def paused(self) -> Mapping[str, Pause]:
+        """Return the sources that are paused."""
+        return dict(self._tables.pauses)
+
+    async def tokens(self) -> list[StoredToken]:
+        """Return the admin API's tokens, by name."""
+        return [token for _, token in sorted(self._tables.tokens.items())]
+
     async def facts(self) -> Mapping[str, Fact]:
         """Return what the daemon noted of its own upkeep, by name."""
         return dict(self._tables.facts)
@@ -245,26 +271,3 @@ class MemoryReader:
             order=row.order,
             is_behind=self._tables.is_behind(row),
         )
-
-
-def is_picked(stored: StoredEvent, where: EventFilter) -> bool:
-    """Whether the filter lets the event pass."""
-    return (
-        _is_between("evt", stored.event.id, where.since, where.until)
-        and where.source in (None, stored.event.source)
-        and where.type in (None, stored.event.type)
-        and where.tenant in (None, stored.event.tenant)
-        and (stored.is_unrouted or not where.is_unrouted)
-    )
-
-
-def is_meant(stored: StoredEvent, which: Deletion) -> bool:
-    """Whether the deletion is of this event."""
-    return stored.event.id in which.events if which.where is None else is_picked(stored, which.where)
-
-
-def _is_between(prefix: str, written: str, since: datetime | None, until: datetime | None) -> bool:
-    # Ids sort as their times do, so rows need no other time of their own.
-    return (since is None or written >= encode(prefix, lowest_at(since))) and (
-        until is None or written < encode(prefix, lowest_at(until))
-    )

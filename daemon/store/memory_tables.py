@@ -10,7 +10,16 @@ from hookline.daemon.ids import decode, made_at
 from hookline.daemon.store.changes import DeliveryId, Lane, State, Token
 from hookline.daemon.store.gates import Memories
 from hookline.daemon.store.memory_rows import DeliveryRow
-from hookline.daemon.store.stored import Deletion, Fact, Health, StoredAudit, StoredEvent, StoredRejection
+from hookline.daemon.store.stored import (
+    Deletion,
+    Fact,
+    Health,
+    Pause,
+    StoredAudit,
+    StoredEvent,
+    StoredRejection,
+    StoredToken,
+)
 from hookline.rules import Event, EventId
 
 
@@ -62,6 +71,8 @@ class Tables:
     #: Those under way: what is to go, and the last event there was.
     deletions: dict[int, tuple[Deletion, EventId]] = field(default_factory=dict)
     facts: dict[str, Fact] = field(default_factory=dict)
+    pauses: dict[str, Pause] = field(default_factory=dict)
+    tokens: dict[str, StoredToken] = field(default_factory=dict)
     keys: dict[tuple[str, str], Key] = field(default_factory=dict)
 
     def of_state(self, state: State) -> list[DeliveryRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
@@ -12,17 +12,22 @@ from hookline.daemon.store.stored import (
     Deletion,
     DeletionStep,
     DeliveryFilter,
+    DeliveryPage,
     EventFilter,
+    EventPage,
+    EventSearch,
     Fact,
     Health,
     LaneActivity,
     LaneState,
+    Pause,
     RuleActivity,
     SourceActivity,
     StoredAudit,
     StoredDelivery,
     StoredEvent,
     StoredRejection,
+    StoredToken,
     Tally,
 )
 from hookline.rules import EventId, Json
@@ -69,6 +74,14 @@ class Reader(Protocol):
         """List events."""
         ...
 
+    async def event_page(self, where: EventSearch, *, limit: int, before: EventId | None = None) -> EventPage:
+        """Search events without their bodies. Its cost is bounded, however many there are and whatever is asked.
+
+        A page may hold fewer than `limit`, or none, and not be the last: it says how far it looked. Stretches in which
+        the source received nothing, or the rule matched nothing, are skipped. `limit` is at least 1.
+        """
+        ...
+
     async def delivery(self, delivery_id: DeliveryId) -> StoredDelivery | None:
         """Return one delivery, or None."""
         ...
@@ -77,6 +90,12 @@ class Reader(Protocol):
         self, where: DeliveryFilter, *, limit: int, before: DeliveryId | None = None
     ) -> list[StoredDelivery]:
         """List deliveries."""
+        ...
+
+    async def delivery_page(
+        self, where: DeliveryFilter, *, limit: int, before: DeliveryId | None = None
+    ) -> DeliveryPage:
+        """Search deliveries, at bounded cost as `event_page`."""
         ...
 
     async def attempts(self, delivery_id: DeliveryId) -> list[Attempt]:
@@ -92,7 +111,10 @@ class Reader(Protocol):
         ...
 
     async def lanes(self) -> list[LaneState]:
-        """Return every lane that has unfinished deliveries, is held, or fails."""
+        """Return every lane that has unfinished deliveries, is held, or fails.
+
+        Where many wait, how many may be as it was some seconds ago: asking often costs little.
+        """
         ...
 
     async def lane_activity(self, *, since: datetime) -> list[LaneActivity]:
@@ -143,6 +165,14 @@ class Reader(Protocol):
 
     async def deletions(self) -> list[int]:
         """Return the numbers of the deletions under way, oldest first."""
+        ...
+
+    async def paused(self) -> Mapping[str, Pause]:
+        """Return the sources that are paused."""
+        ...
+
+    async def tokens(self) -> list[StoredToken]:
+        """Return the admin API's tokens, by name; expired ones too."""
         ...
 
     async def facts(self) -> Mapping[str, Fact]:
@@ -220,8 +250,13 @@ class Store(Protocol):
         """Return the lanes that fail, as `SetHealth` said."""
         ...
 
-    async def unrouted(self, *, limit: int) -> list[EventId]:
-        """Return events that are yet to be routed, oldest first."""
+    async def unrouted(
+        self, *, limit: int, source: str | None = None, but: Collection[str] = (), after: EventId | None = None
+    ) -> list[EventId]:
+        """Return events that are yet to be routed, oldest first: of one source, or of all but some; later than `after`.
+
+        One that cannot be matched stays unrouted: `after` goes past it.
+        """
         ...
 
     async def latest(self) -> datetime | None:

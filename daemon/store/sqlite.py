@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -202,9 +202,11 @@ class SqliteStore:
         """Return the lanes that fail."""
         return await self._run(queue.failing)
 
-    async def unrouted(self, *, limit: int) -> list[EventId]:
+    async def unrouted(
+        self, *, limit: int, source: str | None = None, but: Collection[str] = (), after: EventId | None = None
+    ) -> list[EventId]:
         """Return events that are yet to be routed, oldest first."""
-        return await self._run(partial(queue.unrouted, limit=limit))
+        return await self._run(partial(queue.unrouted, limit=limit, source=source, but=but, after=after))
 
     async def latest(self) -> datetime | None:
         """Return when the newest event or delivery was made, None if there is none."""
@@ -266,7 +268,7 @@ class SqliteStore:
     def reader(self) -> SqliteReader:
         """Return a reader with a connection of its own."""
         reader = SqliteReader(self._path, on_failure=self._note_unreadable)
-        self._readers.append(reader)
+        self._readers = [*(one for one in self._readers if not one.is_closed), reader]
         return reader
 
     def _moment(self) -> Moment:

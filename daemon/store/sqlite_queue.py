@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 
 from hookline.daemon.ids import made_at
 from hookline.daemon.store.changes import DeliveryId, Lane, Token
@@ -11,6 +12,7 @@ from hookline.daemon.store.sqlite_rows import (
     bound,
     delivery_id,
     event_id,
+    event_number,
     length,
     micros,
     moment,
@@ -113,6 +115,15 @@ def failing(writer: SqliteWriter) -> dict[Lane, Health]:
     }
 
 
-def unrouted(writer: SqliteWriter, *, limit: int) -> list[EventId]:
-    """Return events that are yet to be routed, oldest first."""
-    return [event_id(number) for (number,) in writer.connection.execute(_SQL["unrouted"], (limit,)).fetchall()]
+def unrouted(
+    writer: SqliteWriter, *, limit: int, source: str | None, but: Collection[str], after: EventId | None
+) -> list[EventId]:
+    """Return events that are yet to be routed, oldest first: of one source, or of all but some; later than `after`."""
+    last = -1 if after is None else event_number(after)
+    if source is None:
+        found = [name for (name,) in writer.connection.execute(_SQL["unrouted_sources"]).fetchall()]
+        sources = [name for name in found if unbound(name) not in but]
+    else:
+        sources = [] if source in but else [bound(source)]
+    first = [writer.connection.execute(_SQL["unrouted"], (name, last, limit)).fetchall() for name in sources]
+    return [event_id(number) for (number,) in sorted(chain.from_iterable(first))[:limit]]

@@ -39,7 +39,18 @@ SELECT name, reason FROM lanes WHERE is_held = 1;
 SELECT name, failing_since, told FROM lanes WHERE failing_since IS NOT NULL;
 
 -- name: unrouted
-SELECT id FROM events WHERE is_unrouted = 1 ORDER BY id LIMIT ?;
+-- By events_unrouted_of_source, whose rows stand by source and id.
+SELECT id FROM events WHERE is_unrouted = 1 AND source = ? AND id > ? ORDER BY id LIMIT ?;
+
+-- name: unrouted_sources
+-- One look into the index for each.
+WITH RECURSIVE known (source) AS (
+    SELECT min(source) FROM events WHERE is_unrouted = 1
+    UNION ALL
+    SELECT (SELECT min(source) FROM events WHERE is_unrouted = 1 AND source > known.source)
+    FROM known WHERE known.source IS NOT NULL
+)
+SELECT source FROM known WHERE source IS NOT NULL;
 
 -- name: old_events
 -- A stretch of events past their time, each with how many deliveries it has, and whether it must stay: unrouted, work left to

@@ -84,6 +84,9 @@ WHERE d.state = 1 AND +d.id >= :from AND +d.id < :to
     ))
 ORDER BY +d.id DESC LIMIT :limit
 
+-- name: listed_deliveries
+WHERE d.id IN (SELECT value FROM json_each(?)) ORDER BY d.id DESC
+
 -- name: parts_of
 WHERE d.id IN (
     SELECT part.delivery_id FROM delivery_extras AS part
@@ -99,20 +102,21 @@ ORDER BY d.id LIMIT :limit
 SELECT number, started_at, duration, outcome, status, note, answer, decision FROM attempts WHERE delivery_id = ? ORDER BY position;
 
 -- name: lanes
-WITH waits AS (
-    SELECT lane_id, count(*) AS n, min(due_at) AS first FROM deliveries WHERE state = 0 GROUP BY lane_id
-), runs AS (
+-- One look into deliveries_pending for each.
+WITH runs AS (
     SELECT lane_id, count(*) AS n FROM deliveries WHERE state = 1 GROUP BY lane_id
-), behind AS (
-    -- All but the heads.
-    SELECT lane_id, count(*) - count(DISTINCT queue) AS n FROM ordered GROUP BY lane_id
 )
-SELECT l.name, coalesce(waits.n, 0) + coalesce(behind.n, 0), coalesce(runs.n, 0), waits.first, l.is_held, l.reason,
-    l.failing_since
-FROM lanes AS l LEFT JOIN waits ON waits.lane_id = l.id LEFT JOIN runs ON runs.lane_id = l.id
-LEFT JOIN behind ON behind.lane_id = l.id
-WHERE waits.n > 0 OR runs.n > 0 OR l.is_held = 1 OR l.failing_since IS NOT NULL
+SELECT l.id, l.name, (SELECT min(due_at) FROM deliveries WHERE state = 0 AND lane_id = l.id) AS first,
+    coalesce(runs.n, 0), l.is_held, l.reason, l.failing_since
+FROM lanes AS l LEFT JOIN runs ON runs.lane_id = l.id
+WHERE first IS NOT NULL OR runs.n > 0 OR l.is_held = 1 OR l.failing_since IS NOT NULL
 ORDER BY l.name;
+
+-- name: lane_counts
+-- By deliveries_pending and deliveries_behind: lane by lane takes half of what grouping does.
+SELECT id, (SELECT count(*) FROM deliveries WHERE state = 0 AND lane_id = lanes.id)
+    + (SELECT count(*) FROM deliveries WHERE state = 7 AND lane_id = lanes.id)
+FROM lanes;
 
 -- name: lane_activity
 -- CROSS JOIN: lane by lane, so that old hours are never looked at.
@@ -172,6 +176,12 @@ WHERE e.id IN (SELECT value FROM json_each(:ids))
 
 -- name: by_state
 GROUP BY d.state
+
+-- name: paused
+SELECT source, since, reason FROM pauses;
+
+-- name: tokens
+SELECT name, digest, scope, created_at, expires_at, last_used_at FROM tokens ORDER BY name;
 
 -- name: deletions
 SELECT audit_id FROM deletions ORDER BY audit_id;

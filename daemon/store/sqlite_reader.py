@@ -19,6 +19,7 @@ from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.sqlite_audit import audit_from
 from hookline.daemon.store.sqlite_errors import store_error
 from hookline.daemon.store.sqlite_file import check_schema, connect, on_thread
+from hookline.daemon.store.sqlite_lanes import LaneCounts
 from hookline.daemon.store.sqlite_rows import (
     BEHIND,
     HOUR,
@@ -37,20 +38,27 @@ from hookline.daemon.store.sqlite_rows import (
     number_or_none,
     unbound,
 )
+from hookline.daemon.store.sqlite_search import search_events
+from hookline.daemon.store.sqlite_search_deliveries import search_deliveries
 from hookline.daemon.store.sqlite_statements import Row, statements
 from hookline.daemon.store.stored import (
     Deletion,
     DeliveryFilter,
+    DeliveryPage,
     EventFilter,
+    EventPage,
+    EventSearch,
     Fact,
     LaneActivity,
     LaneState,
+    Pause,
     RuleActivity,
     SourceActivity,
     StoredAudit,
     StoredDelivery,
     StoredEvent,
     StoredRejection,
+    StoredToken,
     Tally,
 )
 from hookline.rules import EventId
@@ -75,6 +83,12 @@ class SqliteReader:
         self._connection: aiosqlite.Connection | None = None
         self._is_closed = False
         self._opening = asyncio.Lock()
+        self._lane_counts = LaneCounts()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be asked of it any more."""
+        return self._is_closed
 
     async def event(self, event_id: EventId) -> StoredEvent | None:
         """Return one event, or None."""
@@ -95,6 +109,10 @@ class SqliteReader:
             },
             event_from,
         )
+
+    async def event_page(self, where: EventSearch, *, limit: int, before: EventId | None = None) -> EventPage:
+        """Search events without their bodies, at bounded cost."""
+        return await self._ask(lambda raw: search_events(raw, where, limit=limit, before=before))
 
     async def delivery(self, delivery_id: DeliveryId) -> StoredDelivery | None:
         """Return one delivery, or None."""
@@ -124,6 +142,12 @@ class SqliteReader:
             delivery_from,
         )
 
+    async def delivery_page(
+        self, where: DeliveryFilter, *, limit: int, before: DeliveryId | None = None
+    ) -> DeliveryPage:
+        """Search deliveries, at bounded cost."""
+        return await self._ask(lambda raw: search_deliveries(raw, where, limit=limit, before=before))
+
     async def attempts(self, delivery_id: DeliveryId) -> list[Attempt]:
         """Return the attempts of a delivery, first to last."""
         return await self._rows(("attempts",), (number_or_none("dlv", delivery_id),), attempt_from)
@@ -140,7 +164,7 @@ class SqliteReader:
 
     async def lanes(self) -> list[LaneState]:
         """Return every lane that has unfinished deliveries, is held, or fails."""
-        return await self._rows(("lanes",), (), _lane_from)
+        return await self._ask(self._lane_counts.states)
 
     async def lane_activity(self, *, since: datetime) -> list[LaneActivity]:
         """Return what was tried in each lane, by name, from its rows of hours."""
@@ -208,6 +232,14 @@ class SqliteReader:
         """Return the numbers of the deletions under way, oldest first."""
         return await self._rows(("deletions",), (), lambda row: int(row[0]))
 
+    async def paused(self) -> Mapping[str, Pause]:
+        """Return the sources that are paused."""
+        return dict(await self._rows(("paused",), (), _pause_from))
+
+    async def tokens(self) -> list[StoredToken]:
+        """Return the admin API's tokens, by name."""
+        return await self._rows(("tokens",), (), _token_from)
+
     async def facts(self) -> Mapping[str, Fact]:
         """Return what the daemon noted of its own upkeep, by name."""
         return dict(await self._rows(("facts",), (), _fact_from))
@@ -226,11 +258,10 @@ class SqliteReader:
 
     async def _rows(self, parts: tuple[str, ...], values: Any, read: Callable[[tuple[Any, ...]], T]) -> list[T]:
         sql = "\n".join(_SQL[part] for part in parts)
+        return await self._ask(lambda raw: [read(row) for row in raw.execute(sql, values).fetchall()])
+
+    async def _ask(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection or await self._open()
-
-        def ask(raw: sqlite3.Connection) -> list[T]:
-            return [read(row) for row in raw.execute(sql, values).fetchall()]
-
         try:
             return await on_thread(connection, ask)
         except sqlite3.Error as error:
@@ -299,16 +330,20 @@ def _fact_from(row: tuple[Any, ...]) -> tuple[str, Fact]:
     return name, Fact(value=json.loads(value), at=moment(at))
 
 
-def _lane_from(row: tuple[Any, ...]) -> LaneState:
-    name, pending, running, first, is_held, reason, failing_since = row
-    return LaneState(
-        lane=Lane(unbound(name)),
-        pending=pending,
-        running=running,
-        oldest_due_at=None if first is None else moment(first),
-        is_held=bool(is_held),
-        reason=unbound(reason) if is_held else "",
-        failing_since=None if failing_since is None else moment(failing_since),
+def _pause_from(row: tuple[Any, ...]) -> tuple[str, Pause]:
+    source, since, reason = row
+    return unbound(source), Pause(since=moment(since), reason=unbound(reason))
+
+
+def _token_from(row: tuple[Any, ...]) -> StoredToken:
+    name, digest, scope, created_at, expires_at, last_used_at = row
+    return StoredToken(
+        name=unbound(name),
+        digest=digest,
+        scope=scope,
+        created_at=moment(created_at),
+        expires_at=None if expires_at is None else moment(expires_at),
+        last_used_at=None if last_used_at is None else moment(last_used_at),
     )
 
 

@@ -104,6 +104,25 @@ UPDATE deliveries SET state = 4 WHERE id = ? AND state = ?;
 INSERT INTO lanes (name, is_held, reason) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET is_held = excluded.is_held, reason = excluded.reason;
 
+-- name: pause
+INSERT INTO pauses (source, since, reason) VALUES (?, ?, ?)
+ON CONFLICT (source) DO UPDATE SET reason = excluded.reason;
+
+-- name: resume
+DELETE FROM pauses WHERE source = ?;
+
+-- name: keep_token
+INSERT INTO tokens (name, digest, scope, created_at, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING;
+
+-- name: token_digest
+SELECT digest FROM tokens WHERE name = ?;
+
+-- name: use_token
+UPDATE tokens SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE name = ?;
+
+-- name: drop_token
+DELETE FROM tokens WHERE name = ?;
+
 -- name: set_failing
 UPDATE lanes SET failing_since = coalesce(failing_since, ?), told = ? WHERE id = ?;
 

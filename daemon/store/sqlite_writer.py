@@ -18,7 +18,9 @@ from hookline.daemon.store.changes import (
     Audit,
     Cancel,
     Change,
+    DropToken,
     FlushDigests,
+    KeepToken,
     Record,
     Refused,
     Reject,
@@ -26,8 +28,11 @@ from hookline.daemon.store.changes import (
     Route,
     SetHealth,
     SetLane,
+    SetSourceState,
+    UseToken,
 )
 from hookline.daemon.store.sqlite_accept import accept
+from hookline.daemon.store.sqlite_access import change_access
 from hookline.daemon.store.sqlite_audit import audit
 from hookline.daemon.store.sqlite_batch import Batch, Moment
 from hookline.daemon.store.sqlite_errors import replaced
@@ -196,6 +201,8 @@ def _make_one(batch: Batch, change: Change) -> Answer:
             answer = flush_digests(batch)
         case Reject():
             reject(batch, change)
+        case SetSourceState() | KeepToken() | UseToken() | DropToken():
+            answer = change_access(batch, change)
         case Audit():
             audit(batch.connection, change, batch.moment.now)
         case Accept() | Record():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from hookline.daemon.store.changes import Attempt, DeliveryId, Lane, State, Token
 from hookline.rules import Event, EventId, Json
@@ -200,6 +200,12 @@ class Fact:
     at: datetime
 
 
+#: What became of an event. `matched`: a rule with a name did; `unmatched`: none did, a fallback perhaps; `unrouted`: it
+#: is yet to be matched. `duplicated`: it came again; `conflicting`: with another body. `waiting`, `dead`: a delivery of
+#: it is pending, or a dead letter.
+EventOutcome: TypeAlias = Literal["matched", "unmatched", "unrouted", "duplicated", "conflicting", "waiting", "dead"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
     """Which events to list; every field narrows."""
@@ -211,6 +217,59 @@ class EventFilter:
     until: datetime | None = None
     #: True: only unrouted ones.
     is_unrouted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSearch(EventFilter):
+    """Which events to show on a page; every field narrows."""
+
+    #: As in rules: `*` stands for anything, dots too, `?` for one character.
+    type_glob: str | None = None
+    sender_id: str | None = None
+    #: Where the key is remembered, only the event that it stands for: what came again within its time are duplicates.
+    key: str | None = None
+    #: A rule that matched; "" for a fallback.
+    rule: str | None = None
+    outcome: EventOutcome | None = None
+    #: Occurs in the request's body as it is written or as JSON escapes it (see `searching.forms`), or in what was kept
+    #: beside it because the body alone does not say it; upper and lower case differ.
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """An event without what it says."""
+
+    id: EventId
+    source: str
+    type: str
+    sender_id: str | None
+    key: str
+    tenant: str | None
+    subject: str | None
+    occurred_at: datetime | None
+    received_at: datetime
+    matched: tuple[str, ...]
+    is_unrouted: bool
+    duplicates: int
+    conflicts: int
+    #: Bytes of the request's body.
+    size: int
+    #: How many of its deliveries are in each state; those that there are.
+    deliveries: Mapping[State, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage:
+    """What a bounded search found, newest first."""
+
+    rows: tuple[EventRow, ...]
+    #: `before` of the next page; None: nothing older was left unsearched. It need not be the id of an event.
+    next: EventId | None
+    #: How many were looked at, not counting what indexes skip, and when the oldest of them came, to the millisecond;
+    #: None if none was.
+    looked_at: int
+    back_to: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,3 +322,38 @@ class DeliveryFilter:
     until: datetime | None = None
     #: True: only those that no other repeats (`replay_of`).
     not_replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPage:
+    """What a bounded search found, newest first."""
+
+    rows: tuple[StoredDelivery, ...]
+    #: As in `EventPage`.
+    next: DeliveryId | None
+    looked_at: int
+    back_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A source that is paused."""
+
+    since: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredToken:
+    """A token of the admin API, as it is kept."""
+
+    name: str
+    #: SHA-256 of it, in hexadecimal digits.
+    digest: str
+    #: `read`, `operate` or `admin`.
+    scope: str
+    created_at: datetime
+    #: None: never.
+    expires_at: datetime | None
+    #: To the hour; None: never.
+    last_used_at: datetime | None

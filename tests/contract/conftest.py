@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -25,9 +26,10 @@ from hookline.daemon.store.changes import (
     Token,
 )
 from hookline.daemon.store.memory import MemoryStore
-from hookline.daemon.store.port import Store
+from hookline.daemon.store.port import Reader, Store
 from hookline.daemon.store.sqlite import SqliteStore
 from hookline.rules import Event
+from tests.contract.api_reader import api_reader
 
 WINDOW = timedelta(days=90)
 LEASE = timedelta(seconds=60)
@@ -173,3 +175,23 @@ async def store(request: pytest.FixtureRequest, clock: Clock, values: Values, tm
     await store.open()
     yield store
     await store.close()
+
+
+@asynccontextmanager
+async def aclosing_reader(reader: Reader) -> AsyncIterator[Reader]:
+    """Close the reader in the end."""
+    yield reader
+    await reader.close()
+
+
+#: How a store's reader is come by. Whoever adds one has it tested with the stores' own.
+READERS: Final[Mapping[str, Callable[[Store], AbstractAsyncContextManager[Reader]]]] = {
+    "own": lambda store: aclosing_reader(store.reader()),
+    "api": api_reader,
+}
+
+
+@pytest.fixture(params=list(READERS))
+async def reader(request: pytest.FixtureRequest, store: Store) -> AsyncIterator[Reader]:
+    async with READERS[request.param](store) as reader:
+        yield reader

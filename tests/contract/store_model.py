@@ -23,6 +23,7 @@ from hookline.daemon.store.changes import (
     Route,
     SetHealth,
     SetLane,
+    SetSourceState,
     State,
     Token,
 )
@@ -75,6 +76,7 @@ class Model:
         self.deliveries: dict[DeliveryId, ModelDelivery] = {}
         self.held: set[Lane] = set()
         self.failing: dict[Lane, datetime] = {}
+        self.paused: dict[str, datetime] = {}
         self.queues: dict[tuple[Lane, str], list[DeliveryId]] = defaultdict(list)
         self.values: dict[str, tuple[str, datetime, EventId]] = {}
         #: By memory: until when, the one that acted, and the one that sums up.
@@ -188,12 +190,17 @@ class Model:
                 for new in change.deliveries:
                     self.insert(new, change.event_id)
                 return True
-            case SetLane() | SetHealth() | FlushDigests():
+            case SetLane() | SetHealth() | SetSourceState() | FlushDigests():
                 return self.steer(change)
         raise AssertionError(change)
 
-    def steer(self, change: SetLane | SetHealth | FlushDigests) -> int | None:
+    def steer(self, change: SetLane | SetHealth | SetSourceState | FlushDigests) -> int | None:
         match change:
+            case SetSourceState():
+                since = self.paused.pop(change.source, self.now)
+                if change.is_paused:
+                    self.paused[change.source] = since
+                return None
             case SetLane():
                 (self.held.add if change.is_held else self.held.discard)(change.lane)
                 return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -38,13 +37,6 @@ ERP, MAIL = Lane("erp"), Lane("mail")
 LEASE = timedelta(seconds=60)
 NOTHING = EventId("evt_0000000000000")
 NO_DELIVERY = DeliveryId("dlv_0000000000000")
-
-
-@pytest.fixture
-async def reader(store: Store) -> AsyncIterator[Reader]:
-    reader = store.reader()
-    yield reader
-    await reader.close()
 
 
 async def _stored(reader: Reader, new: NewDelivery) -> StoredDelivery:

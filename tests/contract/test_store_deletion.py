@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +33,6 @@ ERP = Lane("erp")
 LEASE = timedelta(seconds=60)
 DAY = timedelta(days=1)
 ADA = Audit(who="ada", what="events.delete", subject="tenant acme", reason="asked to")
-
-
-@pytest.fixture
-async def reader(store: Store) -> AsyncIterator[Reader]:
-    reader = store.reader()
-    yield reader
-    await reader.close()
 
 
 async def _delete(store: Store, *events: EventId, **changed: Any) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,13 +36,6 @@ ERP = Lane("erp")
 LEASE = timedelta(seconds=60)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ONE, OTHER = "1" * 32, "2" * 32
-
-
-@pytest.fixture
-async def reader(store: Store) -> AsyncIterator[Reader]:
-    reader = store.reader()
-    yield reader
-    await reader.close()
 
 
 async def _stored(reader: Reader, delivery_id: DeliveryId) -> StoredDelivery:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -31,13 +30,6 @@ pytestmark = pytest.mark.anyio
 ERP, MAIL = Lane("erp"), Lane("mail")
 LEASE = timedelta(seconds=60)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-async def reader(store: Store) -> AsyncIterator[Reader]:
-    reader = store.reader()
-    yield reader
-    await reader.close()
 
 
 def _own(values: Values, *, key: str = "own") -> Accept:

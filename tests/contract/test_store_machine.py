@@ -38,13 +38,14 @@ from hookline.daemon.store.changes import (
     Route,
     SetHealth,
     SetLane,
+    SetSourceState,
     State,
     Token,
 )
 from hookline.daemon.store.memory import MemoryStore
 from hookline.daemon.store.port import Reader, Store
 from hookline.daemon.store.sqlite import SqliteStore
-from hookline.daemon.store.stored import Deletion, DeliveryFilter, EventFilter
+from hookline.daemon.store.stored import Deletion, DeliveryFilter, EventFilter, EventRow, EventSearch
 from hookline.rules import Event, EventId, Json
 from tests.contract.store_model import LEASE, WINDOW, WORK_LEFT, Model
 
@@ -287,6 +288,10 @@ class StoreMachine(RuleBasedStateMachine):
     def set_health(self, lane: Lane, is_failing: bool) -> None:
         self.write(SetHealth(lane=lane, is_failing=is_failing))
 
+    @rule(source=st.sampled_from(["shop", "bank"]), is_paused=st.booleans())
+    def pause(self, source: str, is_paused: bool) -> None:
+        self.write(SetSourceState(source=source, is_paused=is_paused))
+
     @rule()
     def flush(self) -> None:
         self.write(FlushDigests())
@@ -393,6 +398,43 @@ class StoreMachine(RuleBasedStateMachine):
             for lane in {row.lane for row in rows if row.state in WORK_LEFT} | self.model.held | set(failing)
         }
         assert {lane.lane: lane.pending for lane in await self.reader.lanes()} == pending
+        await self.compare_pages()
+
+    async def compare_pages(self) -> None:
+        model = self.model
+        assert {source: pause.since for source, pause in (await self.reader.paused()).items()} == model.paused
+        unrouted = sorted(event_id for event_id, event in model.events.items() if event.is_unrouted)
+        left = [] if "shop" in model.paused else unrouted
+        assert await self.store.unrouted(limit=99, but=set(model.paused)) == left[:99]
+        assert await self.store.unrouted(limit=3, source="shop") == unrouted[:3]
+        expected: dict[EventSearch, set[EventId]] = {
+            EventSearch(): set(model.events),
+            EventSearch(source="shop"): set(model.events),
+            EventSearch(outcome="unrouted"): set(unrouted),
+            EventSearch(outcome="duplicated"): {id_ for id_, event in model.events.items() if event.duplicates},
+            EventSearch(outcome="waiting"): self.events_of(State.PENDING),
+            EventSearch(outcome="dead"): self.events_of(State.DEAD),
+        }
+        for where, ids in expected.items():
+            found: list[EventRow] = []
+            before: EventId | None = None
+            while True:
+                page = await self.reader.event_page(where, limit=7, before=before)
+                found += page.rows
+                before = page.next
+                if before is None:
+                    break
+            assert [row.id for row in found] == sorted(ids, reverse=True), where
+            for row in found:
+                states = Counter(one.state for one in model.deliveries.values() if one.event_id == row.id)
+                assert row.deliveries == states
+        for state in (None, *State):
+            one = DeliveryFilter(state=state)
+            page_of = await self.reader.delivery_page(one, limit=1000)
+            assert list(page_of.rows) == await self.reader.deliveries(one, limit=1000)
+
+    def events_of(self, state: State) -> set[EventId]:
+        return {row.event_id for row in self.model.deliveries.values() if row.state is state}
 
     @invariant()
     def of_each_order_one_goes_first_and_in_its_turn(self) -> None:

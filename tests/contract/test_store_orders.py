@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -21,13 +20,6 @@ ERP, MAIL = Lane("erp"), Lane("mail")
 LEASE = timedelta(seconds=60)
 HOUR = timedelta(hours=1)
 X, Y = '["x"]', '["y"]'
-
-
-@pytest.fixture
-async def reader(store: Store) -> AsyncIterator[Reader]:
-    reader = store.reader()
-    yield reader
-    await reader.close()
 
 
 async def _accept(store: Store, values: Values, *new: NewDelivery) -> None:
