@@ -51,9 +51,10 @@ soak: .venv/installed ## ten minutes of steady load with failures, reloads and k
 pythons: .venv/installed ## set up every other Python at hand, for the acceptance tests
 	@.ci/pythons
 
-docs: .venv/installed ## write docs/commands.md from the commands, and docs/sources/ from the source types
+docs: .venv/installed ## write docs/commands.md, docs/sources/, docs/api.md and docs/openapi.json from the code
 	@$(BIN)/python tests/reference.py
 	@$(BIN)/python tests/source_pages.py
+	@$(BIN)/python tests/api_pages.py
 
 wheel: .venv/installed ## build dist/hookline-*.whl, the same bytes for the same commit
 	@mkdir -p build && rm -rf build/lib build/bdist.* dist

@@ -90,5 +90,6 @@ class Report:
             version=live.rules.version,
             lanes=lanes,
             degraded=parts.degraded(),
+            paused=sorted(parts.pauses.states()),
         )
         return status_line(standing, now=parts.time())

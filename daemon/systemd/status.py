@@ -26,6 +26,8 @@ class Standing:
     lanes: Sequence[LaneState]
     #: Why what runs is not what is on disk.
     degraded: Sequence[str] = ()
+    #: Sources of which nothing is matched now.
+    paused: Sequence[str] = ()
 
 
 def status_line(standing: Standing, *, now: datetime) -> str:
@@ -37,6 +39,8 @@ def status_line(standing: Standing, *, now: datetime) -> str:
     held = [lane.lane for lane in standing.lanes if lane.is_held]
     if held:
         parts.append(f"{_named(held)} held")
+    if standing.paused:
+        parts.append(f"{_named(standing.paused)} paused")
     if standing.degraded:
         parts.insert(0, f"degraded: {standing.degraded[0]}")
     return "; ".join(parts)

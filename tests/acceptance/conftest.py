@@ -60,8 +60,9 @@ class Destination:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
 
-@pytest.fixture
-def destination() -> Iterator[Destination]:
+@contextmanager
+def receiving() -> Iterator[Destination]:
+    """Serve a destination for as long as it is needed."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -95,11 +96,19 @@ def destination() -> Iterator[Destination]:
     made.going.set()
     thread = threading.Thread(target=made.server.serve_forever, daemon=True)
     thread.start()
-    yield made
-    made.going.set()
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
+    try:
+        yield made
+    finally:
+        made.going.set()
+        made.server.shutdown()
+        made.server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def destination() -> Iterator[Destination]:
+    with receiving() as made:
+        yield made
 
 
 def signed(event: str, *, kind: str = "invoice.paid", **data: Any) -> tuple[bytes, dict[str, str]]:

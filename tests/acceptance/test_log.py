@@ -222,7 +222,7 @@ def test_a_log_that_nobody_reads_stops_nothing_and_what_was_dropped_is_told(daem
         answer = json.loads(connection.getresponse().read())
         assert answer["accepted"] == 1_000
     connection.close()
-    dropped = float(_metrics(daemon)["hookline_log_lines_dropped"])
+    dropped = float(_metrics(daemon)["hookline_log_lines_dropped_total"])
     assert dropped > 0
     got: list[bytes] = []
 

@@ -267,7 +267,7 @@ def test_mistakes_in_what_is_typed_are_a_usage_error(make_daemon: Any, arguments
 
 def test_what_the_daemon_refuses_is_told(daemon: Any) -> None:
     for arguments, said in [
-        (("replay", "--status", "dead", "--rate", "often"), "Cannot be replayed: `rate`"),
+        (("replay", "--status", "dead", "--rate", "often"), "Cannot be done as asked: `rate`"),
         (("replay", "--rule", "paid", "--now"), "`by: now` picks events, which have no rule"),
         (("replay", "dlv_0000000000000"), "dlv_0000000000000"),
         (("cancel", "dlv_0000000000000"), "dlv_0000000000000"),

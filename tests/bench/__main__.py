@@ -11,8 +11,10 @@ import platform
 import sqlite3
 
 from tests.bench.head_of_line import bench_head_of_line
+from tests.bench.looking import bench_looking
 from tests.bench.matching import bench_matching
 from tests.bench.memory import bench_memory
+from tests.bench.reads import bench_reads
 from tests.bench.receiving import bench_receiving
 from tests.bench.retention import bench_retention
 from tests.bench.running import CORES
@@ -26,10 +28,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--queued", type=int, default=1_000_000, help="for the memory with a backlog")
+    parser.add_argument(
+        "--queued", type=int, default=1_000_000, help="for the memory with a backlog, and what is looked at"
+    )
     parser.add_argument("--quick", action="store_true", help="one short run of each")
     parser.add_argument(
-        "--only", choices=["signatures", "matching", "receiving", "way", "lanes", "memory", "retention"]
+        "--only",
+        choices=["signatures", "matching", "receiving", "way", "lanes", "memory", "retention", "reads", "looking"],
     )
     said = parser.parse_args()
     if said.quick:
@@ -50,6 +55,10 @@ def main() -> None:
         bench_memory(said.events, said.queued)
     if said.only in {None, "retention"}:
         bench_retention(said.events)
+    if said.only in {None, "reads"}:
+        bench_reads(said.queued, said.queued // 10)
+    if said.only in {None, "looking"}:
+        bench_looking(said.queued, said.queued // 10, said.runs, said.seconds)
 
 
 if __name__ == "__main__":

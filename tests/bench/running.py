@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -120,10 +121,26 @@ def daemon_on(
     (folder / "rules.yaml").write_text("rules:\n" + rules)
     for old in folder.glob("bench.db*"):
         old.unlink()
+    with _started(folder, port, cores) as child:
+        yield child, port
+
+
+@contextmanager
+def daemon_again(folder: Path, *, cores: Collection[int] = SERVER) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
+    """Run the command on the store that a daemon left there; return it, its port, and the admin listener's."""
+    port, admin = (
+        int(found) for found in re.findall(r"listen: 127\.0\.0\.1:(\d+)", (folder / "hookline.yaml").read_text())
+    )
+    with _started(folder, port, cores) as child:
+        yield child, port, admin
+
+
+@contextmanager
+def _started(folder: Path, port: int, cores: Collection[int]) -> Iterator[subprocess.Popen[str]]:
     command = str(Path(sys.executable).parent / "hookline")
     with process(command, "run", "--log-level", "warning", cores=cores, cwd=folder, log=folder / "log") as child:
         wait_for(port)
-        yield child, port
+        yield child
 
 
 @contextmanager
