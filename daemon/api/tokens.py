@@ -67,7 +67,7 @@ async def make_token(call: Call[Nothing]) -> NewToken:
             raise ProblemError(409, "The name is taken", str(error)) from error
         raise AskedError(str(error)) from error
     await call.daemon.commit.submit(
-        Audit(who=call.caller.name, what="token add", subject=name, count=1, reason=f"scope {scope}")
+        Audit(who=call.caller.name, what="token.add", subject=name, count=1, reason=f"scope {scope}")
     )
     return {**token_shape(made.kept), "token": made.token}
 
@@ -78,7 +78,7 @@ async def drop_token(call: Call[TokenNamed]) -> DroppedToken:
     name = call.asked.name
     if not await call.daemon.tokens.drop(name):
         raise ProblemError(404, "Not found", f"no token {name[:100]!r} was made: hookline token lists them")
-    await call.daemon.commit.submit(Audit(who=call.caller.name, what="token drop", subject=name, count=1))
+    await call.daemon.commit.submit(Audit(who=call.caller.name, what="token.drop", subject=name, count=1))
     return {"name": name, "dropped": True}
 
 

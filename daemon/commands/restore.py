@@ -114,4 +114,7 @@ def _say_what_follows(found: Unpacked, done: Restored, config_path: Path | None,
     elif not is_practice and found.contents.waiting:
         click.echo("To look first, restore it again with --hold: every destination waits then.", err=True)
     if not is_practice:
+        click.echo(
+            f"Tokens are those of then: one dropped since is good again: {again('token', config_path)}", err=True
+        )
         click.echo(f"Start the daemon: {again('run', config_path)}, or systemctl start hookline", err=True)

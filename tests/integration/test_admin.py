@@ -348,7 +348,7 @@ async def test_a_dropped_token_is_good_no_more(daemon: Living) -> None:
     assert (await daemon.ask("/tokens/short", method="DELETE")).status == 404
     audit = (await daemon.ask("/audit")).json["audit"]
     rows = [(row["what"], row["subject"]) for row in audit if row["subject"] == "short"]
-    assert rows == [("token drop", "short"), ("token add", "short")]
+    assert rows == [("token.drop", "short"), ("token.add", "short")]
 
 
 @pytest.mark.parametrize(
