@@ -138,7 +138,7 @@ def status(wishes: Wishes, *, as_json: bool) -> None:
         _print_status(files, shown)
         _tell(obstacles)
     is_well = all(file.state == "current" for file in files)
-    if not is_well or any(state.get("ActiveState") != "active" for state in shown.values()):
+    if not is_well or any(state.get("ActiveState") not in {"active", "reloading"} for state in shown.values()):
         sys.exit(EXIT_FINDINGS)
 
 
@@ -180,7 +180,8 @@ def _as_installed(wishes: Wishes) -> Wishes:
 
 
 def _is_active(machine: Machine, unit: str) -> bool:
-    return machine.show(unit).get("ActiveState") == "active"
+    # A configuration that was changed just now is being reloaded while this is asked.
+    return machine.show(unit).get("ActiveState") in {"active", "reloading", "activating"}
 
 
 def _close_socket(machine: Machine, files: Sequence[ServiceFile]) -> None:
