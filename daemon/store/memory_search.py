@@ -114,17 +114,8 @@ def _candidates(tables: Tables, where: EventSearch) -> Iterable[EventId]:
 def row_of(tables: Tables, event_id: EventId) -> EventRow:
     """Return an event without what it says."""
     stored = tables.events[event_id]
-    event = stored.event
-    return EventRow(
-        id=event.id,
-        source=event.source,
-        type=event.type,
-        sender_id=event.sender_id,
-        key=event.key,
-        tenant=event.tenant,
-        subject=event.subject,
-        occurred_at=event.occurred_at,
-        received_at=event.received_at,
+    return EventRow.of(
+        stored.event,
         matched=stored.matched,
         is_unrouted=stored.is_unrouted,
         duplicates=stored.duplicates,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 from hookline.daemon.store.changes import Attempt, DeliveryId, Lane, State, Token
 from hookline.rules import Event, EventId, Json
@@ -257,6 +257,37 @@ class EventRow:
     size: int
     #: How many of its deliveries are in each state; those that there are.
     deliveries: Mapping[State, int]
+
+    @classmethod
+    def of(  # noqa: PLR0913 - what stands beside an event, each by name
+        cls,
+        event: Event,
+        *,
+        matched: tuple[str, ...],
+        is_unrouted: bool,
+        size: int,
+        deliveries: Mapping[State, int],
+        duplicates: int = 0,
+        conflicts: int = 0,
+    ) -> Self:
+        """Leave out what an event says."""
+        return cls(
+            id=event.id,
+            source=event.source,
+            type=event.type,
+            sender_id=event.sender_id,
+            key=event.key,
+            tenant=event.tenant,
+            subject=event.subject,
+            occurred_at=event.occurred_at,
+            received_at=event.received_at,
+            matched=matched,
+            is_unrouted=is_unrouted,
+            duplicates=duplicates,
+            conflicts=conflicts,
+            size=size,
+            deliveries=deliveries,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

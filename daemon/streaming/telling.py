@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -148,27 +149,12 @@ def _duplicate(new: NewEvent, answer: Accepted, at: datetime) -> Message:
 
 
 def _row(new: NewEvent, size: int) -> EventRow:
-    event = new.event
-    deliveries: dict[State, int] = {}
-    for delivery in new.deliveries:
-        state = _asked_state(delivery)
-        deliveries[state] = deliveries.get(state, 0) + 1
-    return EventRow(
-        id=event.id,
-        source=event.source,
-        type=event.type,
-        sender_id=event.sender_id,
-        key=event.key,
-        tenant=event.tenant,
-        subject=event.subject,
-        occurred_at=event.occurred_at,
-        received_at=event.received_at,
+    return EventRow.of(
+        new.event,
         matched=new.matched,
         is_unrouted=new.is_unrouted,
-        duplicates=0,
-        conflicts=0,
         size=size,
-        deliveries=deliveries,
+        deliveries=Counter(map(_asked_state, new.deliveries)),
     )
 
 
