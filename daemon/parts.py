@@ -44,10 +44,10 @@ from hookline.daemon.secrets import Secrets
 from hookline.daemon.steady_clock import SteadyClock, utc_now
 from hookline.daemon.store.changes import Lane
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.integrity import IntegrityCheck
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite import SqliteStore
-from hookline.daemon.store.sqlite_file import has_wal_reset_bug
+from hookline.daemon.store.sqlite.file import has_wal_reset_bug
+from hookline.daemon.store.sqlite.integrity import IntegrityCheck
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.watch import StoreWatch
 from hookline.daemon.streaming.hub import Hub
 from hookline.daemon.streaming.telling import Telling

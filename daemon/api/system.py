@@ -34,8 +34,8 @@ from hookline.daemon.config.show import show_settings
 from hookline.daemon.reload.live import LastReload, ReloadFaultError
 from hookline.daemon.store.changes import Audit
 from hookline.daemon.store.disk import free_bytes
-from hookline.daemon.store.integrity import INTEGRITY
-from hookline.daemon.store.sqlite_file import newest_schema
+from hookline.daemon.store.sqlite.file import newest_schema
+from hookline.daemon.store.sqlite.integrity import INTEGRITY
 from hookline.daemon.store.stored import Fact
 from hookline.daemon.version import VERSION
 from hookline.rules import RulesError

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hookline.daemon.store.changes import State
-from hookline.daemon.store.sqlite_rows import STATES, moment
+from hookline.daemon.store.rows import STATES, moment
 
 _MOST_FAULTS = 5
 

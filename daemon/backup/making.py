@@ -32,8 +32,8 @@ from hookline.daemon.backup.pages import check_room, copy_pages, is_full, reason
 from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.sources.learned import learned_secrets_folder
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite_errors import store_error
-from hookline.daemon.store.sqlite_file import check_schema
+from hookline.daemon.store.sqlite.errors import store_error
+from hookline.daemon.store.sqlite.file import check_schema
 from hookline.daemon.version import VERSION
 
 #: Told what is being done, and how far it has come: `copying`, `checking`, `packing`, `verifying`; from 0 to 1.

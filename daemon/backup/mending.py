@@ -12,11 +12,12 @@ from typing import Final
 from hookline.daemon.backup.inspection import counted_contents
 from hookline.daemon.backup.salvage import Stretches
 from hookline.daemon.sources.stored_payload import payload_and_envelope, read_document
-from hookline.daemon.store.sqlite_rows import micros, scoped_key_digest, unbound
-from hookline.daemon.store.sqlite_statements import statements
+from hookline.daemon.store.rows import micros, scoped_key_digest
+from hookline.daemon.store.sqlite.rows import unbound
+from hookline.daemon.store.sqlite.statements import statements
 from hookline.rules import Step
 
-_SQL: Final = statements("sqlite_mending")
+_SQL: Final = statements("mending")
 _KEPT_COUNTERS: Final = ("duplicates", "rejected", "starts")
 
 

@@ -13,12 +13,12 @@ from typing import Any
 from hookline.daemon.backup.ownership import own_like
 from hookline.daemon.store.changes import Audit
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite_audit import audit
-from hookline.daemon.store.sqlite_file import APPLICATION_ID, FileLock
-from hookline.daemon.store.sqlite_rows import micros
-from hookline.daemon.store.sqlite_statements import statements
+from hookline.daemon.store.rows import micros
+from hookline.daemon.store.sqlite.audit import audit
+from hookline.daemon.store.sqlite.file import APPLICATION_ID, FileLock
+from hookline.daemon.store.sqlite.statements import statements
 
-_UPKEEP = statements("sqlite_upkeep")
+_UPKEEP = statements("upkeep")
 _BUSY_TIMEOUT_MS = 3_000
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from hookline.daemon.store.sqlite_file import APPLICATION_ID
+from hookline.daemon.store.sqlite.file import APPLICATION_ID
 
 HEADER_BYTES: Final = 100
 

@@ -24,7 +24,7 @@ from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.ids import encode
 from hookline.daemon.store.changes import Audit
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite_file import newest_schema, set_up
+from hookline.daemon.store.sqlite.file import newest_schema, set_up
 
 #: Told how far it has come: what is done, from 0 to 1.
 Stage = Callable[[str, float], None]

@@ -31,7 +31,7 @@ from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.sources.learned import learned_secrets_folder
 from hookline.daemon.store.changes import Audit
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite_file import migrate, newest_schema
+from hookline.daemon.store.sqlite.file import migrate, newest_schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from hookline.daemon.backup.raw_rows import RawRow, Value
 from hookline.daemon.store.changes import Outcome
-from hookline.daemon.store.sqlite_file import schemas
-from hookline.daemon.store.sqlite_rows import STATES
+from hookline.daemon.store.rows import STATES
+from hookline.daemon.store.sqlite.file import schemas
 
 #: Where the file says which tables it has, and on which pages they begin.
 SCHEMA_TABLE: Final = "sqlite_schema"

@@ -18,7 +18,7 @@ from hookline.daemon.commands.output import EXIT_CONFIG, fail, print_problems
 from hookline.daemon.config.load import ConfigError, find_config, load_settings
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.store.port import Reader, StoreError
-from hookline.daemon.store.sqlite_reader import SqliteReader
+from hookline.daemon.store.sqlite.reader import SqliteReader
 from hookline.daemon.version import VERSION
 
 #: The environment's token, before the configured one and the one beside the store.

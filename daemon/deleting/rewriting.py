@@ -12,8 +12,8 @@ from hookline.daemon.backup.ownership import own_like
 from hookline.daemon.backup.pages import check_room
 from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite_errors import store_error
-from hookline.daemon.store.sqlite_file import check_schema
+from hookline.daemon.store.sqlite.errors import store_error
+from hookline.daemon.store.sqlite.file import check_schema
 
 
 def rewrite(store: Path) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.report import source_reports
 from hookline.daemon.store.changes import State
-from hookline.daemon.store.sqlite_reader import SqliteReader
+from hookline.daemon.store.sqlite.reader import SqliteReader
 from hookline.daemon.store.stored import DeliveryFilter
 from hookline.daemon.workers.worker_runner import WorkerRunner
 from hookline.rules import RulesError

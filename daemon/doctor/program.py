@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from typing import Final
 
 from hookline.daemon.doctor.finding import Finding, ok, warn, wrong
-from hookline.daemon.store.sqlite_file import OLDEST_SQLITE, has_wal_reset_bug
+from hookline.daemon.store.sqlite.file import OLDEST_SQLITE, has_wal_reset_bug
 
 _OLDEST: Final = (3, 11)
 _NEWEST: Final = (3, 13)

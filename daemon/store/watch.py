@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from hookline.daemon.store.disk import Room, file_system, free_bytes, room
 from hookline.daemon.store.holders import holders_of_snapshots, named
 from hookline.daemon.store.port import ENDS_THE_PROCESS, LASTING, StoreError, StoreTrouble
-from hookline.daemon.store.sqlite_errors import replaced
+from hookline.daemon.store.sqlite.errors import replaced
 
 _MIB: Final = 1 << 20
 #: Room is enough again when there is so much more than the floor: else it would be refused and taken by turns.

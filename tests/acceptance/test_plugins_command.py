@@ -15,7 +15,7 @@ import pytest
 from hookline.daemon.delivery.retry import MISSING
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import Lane, SetLane
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 
 BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.slow

@@ -30,7 +30,7 @@ from hookline.daemon.store.changes import (
     Token,
 )
 from hookline.daemon.store.port import Reader
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import DeliveryFilter, StoredDelivery, StoredEvent
 from tests.bench.running import (
     ALL,

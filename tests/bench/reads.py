@@ -30,8 +30,8 @@ from hookline.daemon.store.changes import (
     Token,
 )
 from hookline.daemon.store.port import Reader
-from hookline.daemon.store.sqlite import SqliteStore
-from hookline.daemon.store.sqlite_reader import SqliteReader
+from hookline.daemon.store.sqlite.reader import SqliteReader
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import DeliveryFilter, DeliveryPage, EventPage, EventSearch
 from hookline.rules import Event, EventId
 

@@ -26,8 +26,8 @@ from hookline.daemon.store.changes import (
     State,
     Token,
 )
-from hookline.daemon.store.sqlite import SqliteStore
-from hookline.daemon.store.sqlite_writer import SqliteWriter
+from hookline.daemon.store.sqlite.store import SqliteStore
+from hookline.daemon.store.sqlite.writer import SqliteWriter
 from hookline.daemon.store.stored import Deletion, EventFilter
 from hookline.rules import Event
 

@@ -25,9 +25,9 @@ from hookline.daemon.store.changes import (
     State,
     Token,
 )
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import Reader, Store
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event
 from tests.contract.api_reader import api_reader
 

@@ -42,9 +42,9 @@ from hookline.daemon.store.changes import (
     State,
     Token,
 )
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import Reader, Store
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import Deletion, DeliveryFilter, EventFilter, EventRow, EventSearch
 from hookline.rules import Event, EventId, Json
 from tests.contract.store_model import LEASE, WINDOW, WORK_LEFT, Model

@@ -34,7 +34,7 @@ from hookline.daemon.store.changes import (
     Token,
     UseToken,
 )
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event, Json, Modifiers, Step
 from hookline.rules.ruleset import text_hash
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from hookline.daemon.ids import Ids
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from tests.integration.store_child import body_of, now
 
 SOURCE = Path(__file__).parents[1] / "data" / "faults" / "shim.c"

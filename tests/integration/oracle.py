@@ -25,9 +25,9 @@ from hookline.daemon.store.changes import (
     Replay,
     State,
 )
-from hookline.daemon.store.memory import MemoryStore
-from hookline.daemon.store.memory_rows import DeliveryRow
-from hookline.daemon.store.memory_tables import Tables
+from hookline.daemon.store.memory.rows import DeliveryRow
+from hookline.daemon.store.memory.store import MemoryStore
+from hookline.daemon.store.memory.tables import Tables
 from hookline.daemon.store.stored import Claimed
 from hookline.rules import Event, EventId, Modifiers, RetryPolicy, Step
 from hookline.rules.modifiers import DEFAULT_RETRY

@@ -28,7 +28,7 @@ from hookline.daemon.store.changes import (
     State,
 )
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Delivery

@@ -27,9 +27,9 @@ from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent
 from hookline.daemon.steady_clock import SteadyClock
 from hookline.daemon.store.changes import Accepted, Lane, Outcome
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import Store
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import DeliveryFilter, EventFilter, StoredDelivery, StoredEvent
 from hookline.daemon.streaming.hub import Hub
 from hookline.daemon.streaming.telling import Telling

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hookline.daemon.ids import Ids
-from hookline.daemon.store import sqlite_wal
 from hookline.daemon.store.changes import Accept, Accepted, Change, Lane, NewDelivery, NewEvent, Record, Request, State
 from hookline.daemon.store.port import ENDS_THE_PROCESS, StoreError
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite import wal as sqlite_wal
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event
 
 

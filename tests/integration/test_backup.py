@@ -30,7 +30,7 @@ from hookline.daemon.backup.replacing import contents_there
 from hookline.daemon.backup.restoring import Restored, restore, unpacked
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from tests.integration.damaged_stores import LANES, NOW, fill, one_event, step_of, tables
 
 INTERRUPTED = Path(__file__).with_name("interrupted.py")
@@ -375,7 +375,7 @@ def test_an_older_stores_backup_is_brought_up_to_date(tmp_path: Path, folder: Pa
     with closing(sqlite3.connect(old, isolation_level=None)) as connection:
         for number in (1, 2, 3, 4):
             connection.executescript(
-                files("hookline.daemon.store").joinpath(f"sqlite_schema_{number}.sql").read_text("utf-8")
+                files("hookline.daemon.store.sqlite").joinpath(f"schema_{number}.sql").read_text("utf-8")
             )
         connection.execute("PRAGMA user_version = 4")
         connection.execute("INSERT INTO texts VALUES ('a', x'00')")

@@ -19,7 +19,7 @@ from hookline.daemon.metrics.counters import Metrics
 from hookline.daemon.steady_clock import BELIEVED_AFTER, SteadyClock
 from hookline.daemon.store.changes import Lane, Outcome
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Bounds, Breaker, Rate
 from tests.integration.spine import QUICK, Log, Spine
 

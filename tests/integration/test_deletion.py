@@ -33,7 +33,7 @@ from hookline.daemon.store.changes import (
     State,
     Token,
 )
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import EventFilter
 from hookline.rules import Event, EventId, Modifiers, Step
 

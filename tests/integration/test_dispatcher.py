@@ -41,9 +41,9 @@ from hookline.daemon.store.changes import (
     Token,
 )
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import Reader, Store, StoreError
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import Claimed, StoredDelivery
 from hookline.plugins import Delivery
 from hookline.rules import Bounds, Breaker, Digest, Event, Modifiers, Problem, Rate, RetryPolicy, Step

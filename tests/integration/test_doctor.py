@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 from hookline.daemon.commands import cli
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import Accept, Change, NewEvent, Reject, Request, SetSourceState
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event
 
 CONFIG = """\

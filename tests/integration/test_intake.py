@@ -23,9 +23,9 @@ from hookline.daemon.replaying.request import ReplayRequest
 from hookline.daemon.sources.build import build_source
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, SourceSettings
 from hookline.daemon.store.changes import Accept, Accepted, Change, Lane, Token
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import Store, StoreError
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import DeliveryFilter
 from hookline.rules import EventId, RuleSet, World, load_rules
 from hookline.rules.world import NoLookup

@@ -22,7 +22,7 @@ from hookline.daemon.reload.live_sources import LiveSources
 from hookline.daemon.reload.missing import settle_lanes
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.changes import Accept, Lane, NewDelivery, NewEvent, Request, SetLane
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import StoreError
 from hookline.rules import Event, RulesError, Step
 from tests.integration.conftest import Bench

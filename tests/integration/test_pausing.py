@@ -17,9 +17,9 @@ from hookline.daemon import pausing
 from hookline.daemon.ids import Ids
 from hookline.daemon.replaying.request import ReplayRequest
 from hookline.daemon.store.changes import Change
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import EventId
 from tests.integration.spine import AtWork, Clock, Spine, clock, ids, rules_of, work
 

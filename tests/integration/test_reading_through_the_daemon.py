@@ -20,7 +20,7 @@ from hookline.daemon.commands.opening import TOKEN as VARIABLE
 from hookline.daemon.commands.opening import reading
 from hookline.daemon.config.load import load_settings
 from hookline.daemon.config.settings import Address
-from hookline.daemon.store.sqlite_reader import SqliteReader
+from hookline.daemon.store.sqlite.reader import SqliteReader
 from tests.integration.living import CONFIG, TOKEN, Living, living
 
 pytestmark = pytest.mark.anyio

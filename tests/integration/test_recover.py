@@ -23,7 +23,7 @@ from hookline.daemon.backup.shapes import known_shapes
 from hookline.daemon.ids import Ids, encode
 from hookline.daemon.store.changes import Attempt, Lane, Outcome, Record, SetLane, State
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import DeliveryFilter
 from tests.integration.damaged_stores import NOW, fill, rows_on, tables
 

@@ -17,9 +17,9 @@ from hookline.daemon import pruning
 from hookline.daemon.config.settings import Retention
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import Accept, NewEvent, Request
-from hookline.daemon.store.sqlite import SqliteStore
-from hookline.daemon.store.sqlite_pace import TARGET_S, Pace
-from hookline.daemon.store.sqlite_writer import SqliteWriter
+from hookline.daemon.store.sqlite.pace import TARGET_S, Pace
+from hookline.daemon.store.sqlite.store import SqliteStore
+from hookline.daemon.store.sqlite.writer import SqliteWriter
 from hookline.daemon.store.stored import EventFilter
 from hookline.rules import Event
 

@@ -20,7 +20,7 @@ from hookline.daemon.commands import cli
 from hookline.daemon.ids import Ids
 from hookline.daemon.sources.types import BUILT_IN
 from hookline.daemon.store.changes import Accept, Change, NewEvent, Reject, Request, SetSourceState
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event
 
 TOKEN = "t" * 24

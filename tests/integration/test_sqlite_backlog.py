@@ -22,8 +22,8 @@ from hookline.daemon.store.changes import (
     State,
     Token,
 )
-from hookline.daemon.store.sqlite import SqliteStore
-from hookline.daemon.store.sqlite_rows import delivery_id
+from hookline.daemon.store.rows import delivery_id
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event
 
 pytestmark = pytest.mark.anyio

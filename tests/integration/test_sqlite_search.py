@@ -14,9 +14,9 @@ import pytest
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import Accept, Lane, NewDelivery, NewEvent, Request, State
 from hookline.daemon.store.searching import MOST_LOOKED_AT
-from hookline.daemon.store.sqlite import SqliteStore
-from hookline.daemon.store.sqlite_lanes import LaneCounts
-from hookline.daemon.store.sqlite_reader import SqliteReader
+from hookline.daemon.store.sqlite.lanes import LaneCounts
+from hookline.daemon.store.sqlite.reader import SqliteReader
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import DeliveryFilter, EventSearch
 from hookline.rules import Event
 

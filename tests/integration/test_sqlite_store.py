@@ -38,18 +38,18 @@ from hookline.daemon.store.changes import (
 )
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite import SqliteStore
-from hookline.daemon.store.sqlite_errors import store_error
-from hookline.daemon.store.sqlite_file import FileLock, has_wal_reset_bug
-from hookline.daemon.store.sqlite_reader import SqliteReader
-from hookline.daemon.store.sqlite_rows import delivery_id, json_object, moment
-from hookline.daemon.store.sqlite_statements import for_rows, statements
+from hookline.daemon.store.rows import delivery_id, json_object, moment
+from hookline.daemon.store.sqlite.errors import store_error
+from hookline.daemon.store.sqlite.file import FileLock, has_wal_reset_bug
+from hookline.daemon.store.sqlite.reader import SqliteReader
+from hookline.daemon.store.sqlite.statements import for_rows, statements
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import DeliveryFilter, EventFilter
 from hookline.rules import Event, EventId
 
 pytestmark = pytest.mark.anyio
 
-STORE = Path(__file__).resolve().parents[2] / "daemon" / "store"
+STORE = Path(__file__).resolve().parents[2] / "daemon" / "store" / "sqlite"
 DAY = timedelta(days=1)
 
 
@@ -303,7 +303,7 @@ def test_a_daemon_that_cannot_open_its_store_ends(path: Path) -> None:
     script = (
         "import asyncio, sys, pathlib, datetime\n"
         "from hookline.daemon.ids import Ids\n"
-        "from hookline.daemon.store.sqlite import SqliteStore\n"
+        "from hookline.daemon.store.sqlite.store import SqliteStore\n"
         "clock = lambda: datetime.datetime.now(datetime.UTC)\n"
         "asyncio.run(SqliteStore(pathlib.Path(sys.argv[1]), clock=clock, ids=Ids(clock)).open())\n"
     )
@@ -357,7 +357,7 @@ def _of_schema_1(path: Path, ids: Ids) -> tuple[EventId, ...]:
     hour = int(datetime(2026, 5, 4, tzinfo=UTC).timestamp()) * 1_000_000
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.executescript((STORE / "sqlite_schema_1.sql").read_text())
+    connection.executescript((STORE / "schema_1.sql").read_text())
     connection.execute("PRAGMA user_version = 1")
     connection.execute("INSERT INTO rule_sets (version) VALUES (?)", ("f" * 32,))
     for number, source, kind in zip(numbers, ("shop", "erp", "shop"), ("a", "b", "c"), strict=True):
@@ -410,7 +410,7 @@ async def test_what_rules_matched_before_is_counted_in_an_upgraded_file(path: Pa
     for number, matched in zip(numbers, ('["a"]', '["", ""]', '["a", "b \\u00e9"]'), strict=True):
         connection.execute("UPDATE events SET matched = ? WHERE id = ?", (matched, number))
     # As the second schema left it.
-    connection.executescript((STORE / "sqlite_schema_2.sql").read_text())
+    connection.executescript((STORE / "schema_2.sql").read_text())
     connection.execute("PRAGMA user_version = 2")
     connection.commit()
     connection.close()
@@ -443,7 +443,7 @@ async def test_what_an_older_hookline_left_unfinished_goes_on(path: Path, ids: I
     event, _, _ = (decode("evt", one) for one in _of_schema_1(path, ids))
     connection = sqlite3.connect(path)
     for number in (2, 3):
-        connection.executescript((STORE / f"sqlite_schema_{number}.sql").read_text())
+        connection.executescript((STORE / f"schema_{number}.sql").read_text())
     connection.execute("PRAGMA user_version = 3")
     connection.execute("INSERT INTO lanes (id, name, is_held, reason) VALUES (1, 'erp', 0, ''), (2, 'mail', 1, '410')")
     connection.execute("INSERT INTO steps VALUES (1, ?, 'r', 'erp', 1)", ("5" * 32,))
@@ -767,12 +767,12 @@ def _explained(path: Path, sql: str) -> str:
 
 
 def _read(*parts: str) -> str:
-    return "\n".join(statements("sqlite_read")[part] for part in parts)
+    return "\n".join(statements("read")[part] for part in parts)
 
 
-@pytest.mark.parametrize("name", ["sqlite_write", "sqlite_queue", "sqlite_gates", "sqlite_deleting", "sqlite_upkeep"])
+@pytest.mark.parametrize("name", ["write", "queue", "gates", "deleting", "upkeep"])
 async def test_every_statement_is_used_and_fits_the_schema(store: SqliteStore, path: Path, name: str) -> None:
-    code = "".join(file.read_text() for file in STORE.glob("sqlite*.py"))
+    code = "".join(file.read_text() for file in STORE.glob("*.py"))
     for title, sql in statements(name).items():
         assert f'"{title}"' in code, title
         plan = _explained(path, for_rows(sql, 2))
@@ -821,7 +821,7 @@ async def test_lists_are_found_by_index(store: SqliteStore, path: Path, parts: t
     ],
 )
 async def test_the_queue_is_asked_by_index(store: SqliteStore, path: Path, name: str, expected: str) -> None:
-    plan = _explained(path, statements("sqlite_queue")[name])
+    plan = _explained(path, statements("queue")[name])
     assert expected in plan, plan
     assert "TEMP B-TREE" not in plan, plan
 
@@ -833,7 +833,7 @@ import asyncio, datetime, pathlib, sys
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import Accept, NewDelivery, NewEvent, Request
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event
 clock = lambda: datetime.datetime.now(datetime.UTC)
 ids = Ids(clock)

@@ -18,14 +18,14 @@ import pytest
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import KeepToken, SetSourceState
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import EventSearch
 from tests.integration.disk_faults import build_shim, start_once
 
 pytestmark = pytest.mark.slow
 
-STORE = Path(__file__).parents[2] / "daemon" / "store"
-NEWEST = max(int(file.stem.rpartition("_")[2]) for file in STORE.glob("sqlite_schema_*.sql"))
+STORE = Path(__file__).parents[2] / "daemon" / "store" / "sqlite"
+NEWEST = max(int(file.stem.rpartition("_")[2]) for file in STORE.glob("schema_*.sql"))
 #: `make faults` asks for the size that takes a while.
 EVENTS = 100_000 if "HOOKLINE_FAULTS" in os.environ else 5_000
 START = "import asyncio, sys; from pathlib import Path; from tests.integration.disk_faults import start_once\nasyncio.run(start_once(Path(sys.argv[1])))"
@@ -38,7 +38,7 @@ def old_store(path: Path, schema: int) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         for number in range(1, schema + 1):
-            connection.executescript((STORE / f"sqlite_schema_{number}.sql").read_text())
+            connection.executescript((STORE / f"schema_{number}.sql").read_text())
         connection.execute(f"PRAGMA user_version = {schema}")
         connection.execute("INSERT INTO rule_sets (version) VALUES (?)", ("f" * 32,))
         numbers = [(1_000_000 + number) << 20 for number in range(EVENTS)]

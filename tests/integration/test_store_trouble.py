@@ -22,10 +22,10 @@ import pytest
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import Accepted, Lane, Record, State
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.integrity import INTEGRITY, IntegrityCheck, look, look_apart
 from hookline.daemon.store.port import ENDS_THE_PROCESS, StoreError
-from hookline.daemon.store.sqlite import SqliteStore
-from hookline.daemon.store.sqlite_file import APPLICATION_ID
+from hookline.daemon.store.sqlite.file import APPLICATION_ID
+from hookline.daemon.store.sqlite.integrity import INTEGRITY, IntegrityCheck, look, look_apart
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import EventFilter
 from hookline.daemon.store.watch import Look, StoreWatch
 from tests.integration.spine import Log
@@ -413,7 +413,7 @@ def test_somebody_elses_file_is_named_with_its_owner(path: Path) -> None:
     script = (
         "import sys, os\n"
         "from pathlib import Path\n"
-        "from hookline.daemon.store.sqlite_errors import system_error\n"
+        "from hookline.daemon.store.sqlite.errors import system_error\n"
         "path = Path(sys.argv[1])\n"
         "os.chdir(path.parent)\n"
         "os.setuid(65534)\n"

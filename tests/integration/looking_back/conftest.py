@@ -23,7 +23,7 @@ from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.build import declared_source
 from hookline.daemon.sources.port import IncomingRequest
 from hookline.daemon.store.changes import Accept, NewEvent, Request
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event, RuleSet
 
 CONFIG = """\

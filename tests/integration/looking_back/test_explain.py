@@ -23,7 +23,7 @@ from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.routing import Planner
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.store.changes import Attempt, Outcome, Record, Replay, Route, State
-from hookline.daemon.store.sqlite import SqliteStore
+from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import EventId
 
 DOCS = Path(__file__).parents[3] / "docs" / "rules.md"

@@ -25,7 +25,7 @@ from hookline.daemon.api.problem import ProblemError
 from hookline.daemon.ids import Ids
 from hookline.daemon.log import get_logger
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from hookline.daemon.backup.making import Wanted
 from hookline.daemon.backup.schedule import LAST_BACKUP, LAST_SCHEDULED, BackupSchedule, due_at
 from hookline.daemon.config.settings import Backup, Limits
 from hookline.daemon.ids import Ids
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import StoreError
 
 NOW = datetime(2026, 5, 18, 12, 0, tzinfo=UTC)

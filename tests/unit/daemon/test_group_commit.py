@@ -26,7 +26,7 @@ from hookline.daemon.store.changes import (
     Token,
 )
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import StoreError
 from hookline.rules import Event, EventId
 

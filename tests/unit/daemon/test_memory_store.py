@@ -21,7 +21,7 @@ from hookline.daemon.store.changes import (
     State,
     Token,
 )
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import Reader, Store, StoreError
 from hookline.rules import Event
 

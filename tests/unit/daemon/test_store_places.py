@@ -10,7 +10,7 @@ import pytest
 from hookline.daemon.store.disk import file_system
 from hookline.daemon.store.holders import Holder, holders_of_lock, holders_of_snapshots, named
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite_file import refuse_place
+from hookline.daemon.store.sqlite.file import refuse_place
 
 MOUNTS = """\
 22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw

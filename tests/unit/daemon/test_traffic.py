@@ -23,7 +23,7 @@ from hookline.daemon.store.changes import (
     State,
     Token,
 )
-from hookline.daemon.store.memory import MemoryStore
+from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.stored import Claimed
 from hookline.daemon.traffic.keeping import FACT, TrafficKeeper

@@ -1,0 +1,1 @@
+"""The store in memory: what the others are compared with."""
