@@ -6,8 +6,10 @@ import asyncio
 import email
 import email.policy
 import ipaddress
+import os
 import socket
 import ssl
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from hookline.daemon.store.places import PostgresDatabase
+from tests.postgres import NoPostgresError, PostgresServer, programs
 
 #: Files from other projects and vendors, beside the checkout; tests that read them skip where they are absent.
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -38,6 +43,38 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is not beside this checkout: vendors' payloads and vectors are not committed")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def has_postgres() -> None:
+    """Skip the test where there is no PostgreSQL, unless there must be one."""
+    try:
+        programs()
+    except NoPostgresError as error:
+        if os.environ.get("HOOKLINE_NEEDS_POSTGRES") == "1":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres(has_postgres: None) -> Iterator[PostgresServer]:
+    """Return a server for all tests that do not hurt it. Its disk is not waited for."""
+    server = PostgresServer(fsync="off", max_connections="300", max_locks_per_transaction="256")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres_place(postgres: PostgresServer) -> Iterator[PostgresDatabase]:
+    """Return a schema of the test's own there, that is yet to be made."""
+    place = postgres.place(f"hookline_{uuid.uuid4().hex[:12]}")
+    yield place
+    postgres.sql(
+        f"SET client_min_messages = error; SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS {place.schema} CASCADE"
+    )
 
 
 @dataclass

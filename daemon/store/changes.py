@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType, TypeAlias
 
-from hookline.rules import Event, EventId
+from hookline.rules import Breaker, Event, EventId
 
 #: `dlv_…`; sorts by time of creation.
 DeliveryId = NewType("DeliveryId", str)
@@ -180,6 +180,8 @@ class Accepted:
     is_conflict: bool = False
     #: Something became due sooner than the new deliveries say (a digest that is full): look at what waits.
     wakes: bool = False
+    #: These had a token and wait nevertheless: another node holds their lane, or found it down. Their tokens are void.
+    kept_back: tuple[DeliveryId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +204,17 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneResult:
+    """What an attempt says of its lane's circuit breaker, which several nodes share."""
+
+    lane: Lane
+    #: The lane's policy at this moment; None: it has no breaker any more, and one that is open closes with its probe.
+    breaker: Breaker | None
+    #: Whether the destination answered, be it with a refusal.
+    has_answered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """Record how an attempt ended and where that leaves the delivery. A stale token changes nothing.
 
@@ -219,6 +232,8 @@ class Record:
     due_in: timedelta = timedelta(0)
     #: The event about ourselves that this causes; it is stored only if the token is good.
     own: Accept | None = None
+    #: For the breaker that nodes share; None where each process has its own, or if it says nothing of the lane.
+    result: LaneResult | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +244,8 @@ class Route:
     rules_version: str
     matched: tuple[str, ...]
     deliveries: tuple[NewDelivery, ...]
+    #: Its first time: nothing is done if somebody routed it meanwhile.
+    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,12 +35,15 @@ from hookline.rules import EventId, Json
 #: What keeps a store from working. `refused`: one change, by its own fault; to repeat it is no use. `replaced`: its
 #: file was removed, or another one stands in its place. `unfit`: a file that this program cannot work with wherever it
 #: lies (a newer Hookline's, another program's), or a place that cannot keep it (a network file system).
-StoreTrouble = Literal["disk_full", "read_only", "io", "locked", "corrupt", "replaced", "unfit", "refused", "other"]
+#: `away`: its server does not answer, or is not the one that takes writes.
+StoreTrouble = Literal[
+    "disk_full", "read_only", "io", "locked", "away", "corrupt", "replaced", "unfit", "refused", "other"
+]
 
 #: After these nothing more is written by this process: what the disk holds is unknown, and the next start finds out.
 ENDS_THE_PROCESS: Final = frozenset[StoreTrouble]({"io", "corrupt", "replaced"})
 #: These last until their cause is gone; of others each failure stands for itself.
-LASTING: Final = frozenset[StoreTrouble]({"disk_full", "read_only", "locked"}) | ENDS_THE_PROCESS
+LASTING: Final = frozenset[StoreTrouble]({"disk_full", "read_only", "locked", "away"}) | ENDS_THE_PROCESS
 #: To start again does not help against these: somebody has to do something first (exit 78).
 NEEDS_A_PERSON: Final = frozenset[StoreTrouble]({"corrupt", "unfit"})
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 
 from hookline.daemon.ids import decode, encode
-from hookline.daemon.store.changes import DeliveryId, NewEvent, State
+from hookline.daemon.store.changes import DeliveryId, Lane, NewEvent, State
 from hookline.rules import Event, EventId
 
 #: As in the schema's comment on `deliveries.state`.
@@ -102,6 +102,12 @@ def content_number(new: NewEvent, body_digest: bytes) -> int:
     digest = body_digest
     if new.pointer is not None:
         digest = hashlib.sha256(json.dumps(new.event.payload, sort_keys=True).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def queue_number(lane: Lane, order: str) -> int:
+    """Return 64 bits that stand for a lane and an order; two that share them would only wait for each other."""
+    digest = hashlib.sha256(f"{lane}\n{order}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 

@@ -28,6 +28,7 @@ _RESCUE_S: Final = 1.0
 _NEXT_STEP: Final[dict[StoreTrouble, str]] = {
     "disk_full": "make room; senders are told to come again, and it goes on by itself within seconds",
     "read_only": "make it writable; senders are told to come again, and it goes on by itself within seconds",
+    "away": "senders are told to come again, and it goes on by itself as soon as the server answers",
     "locked": "end the other program; senders are told to come again, and it goes on by itself within seconds",
     "io": "look at the kernel's log; the daemon ends, and what was acknowledged is found by the next start",
     "replaced": "put back what was there; the daemon ends, and the next start says what it finds",

@@ -1,4 +1,4 @@
-"""What the stores' tests need: both stores, changes with sensible defaults, and a clock that they set."""
+"""What the stores' tests need: all stores, changes with sensible defaults, and a clock that they set."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from hookline.daemon.store.changes import (
 )
 from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import Reader, Store
+from hookline.daemon.store.postgres.store import PostgresStore
+from hookline.daemon.store.sharing import NodeId
 from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event
 from tests.contract.api_reader import api_reader
@@ -165,13 +167,18 @@ def values(clock: Clock) -> Values:
     return Values(clock, Ids(clock))
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, clock: Clock, values: Values, tmp_path: Path) -> AsyncIterator[Store]:
     store: Store
     if request.param == "memory":
         store = MemoryStore(clock=clock, ids=values.ids, accept_lease=LEASE)
-    else:
+    elif request.param == "sqlite":
         store = SqliteStore(tmp_path / "hookline.db", clock=clock, ids=values.ids, accept_lease=LEASE)
+    else:
+        place = request.getfixturevalue("postgres_place")
+        store = PostgresStore(
+            place, node=NodeId(1), ids=values.ids, clock=clock, accept_lease=LEASE, span=timedelta(hours=1)
+        )
     await store.open()
     yield store
     await store.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from hookline.daemon.store.changes import (
@@ -32,6 +33,8 @@ from hookline.rules import EventId
 WINDOW = timedelta(hours=2)
 LEASE = timedelta(minutes=1)
 START = datetime(2026, 5, 4, tzinfo=UTC)
+#: How much retention removes together, where several nodes use the store.
+SPAN = timedelta(hours=1)
 
 WORK_LEFT = frozenset({State.PENDING, State.RUNNING})
 
@@ -69,7 +72,9 @@ class ModelEvent:
 
 
 class Model:
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool = False) -> None:
+        #: Several nodes use the store.
+        self.is_shared = is_shared
         self.now = START
         self.events: dict[EventId, ModelEvent] = {}
         self.keys: dict[str, tuple[EventId, datetime]] = {}
@@ -274,15 +279,25 @@ class Model:
         key, event_id = new.event.key, new.event.id
         known = self.keys.get(key)
         if known is not None and known[0] == event_id:
-            return Accepted(event_id=event_id)
+            return Accepted(event_id=event_id, kept_back=self.kept_back(new, self.is_void))
         if known is not None and known[1] > self.now - WINDOW:
             if known[0] in self.events:
                 self.events[known[0]].duplicates += 1
             return Accepted(event_id=known[0], is_duplicate=True)
         self.keys[key] = event_id, self.now
         self.events[event_id] = ModelEvent(key, self.now, is_unrouted=new.is_unrouted)
-        full = [self.insert(delivery, event_id) for delivery in new.deliveries]
-        return Accepted(event_id=event_id, wakes=any(full))
+        kept_back = self.kept_back(new, lambda delivery: delivery.lane in self.held)
+        deliveries = [replace(one, token=None) if one.id in kept_back else one for one in new.deliveries]
+        full = [self.insert(delivery, event_id) for delivery in deliveries]
+        return Accepted(event_id=event_id, wakes=any(full), kept_back=kept_back)
+
+    def kept_back(self, new: NewEvent, waits: Callable[[NewDelivery], bool]) -> tuple[DeliveryId, ...]:
+        """Those that have a token and wait nevertheless, where other nodes may have a say."""
+        return tuple(one.id for one in new.deliveries if self.is_shared and one.token is not None and waits(one))
+
+    def is_void(self, new: NewDelivery) -> bool:
+        row = self.deliveries.get(new.id)
+        return row is None or row.state is not State.RUNNING or row.token != new.token
 
     def due(self, lane: Lane) -> list[DeliveryId]:
         rows = [
@@ -315,7 +330,7 @@ class Model:
         wholes = {row.whole for row in self.deliveries.values() if row.is_digest and is_needed(row)}
         for event_id, event in list(self.events.items()):
             rows = {id_: row for id_, row in self.deliveries.items() if row.event_id == event_id}
-            if event.made_at >= self.now - events or event.is_unrouted:
+            if self.end_of_span(event.made_at) > self.now - events or event.is_unrouted:
                 continue
             if any(is_needed(row) or (row.state is State.COLLECTED and row.part_of in wholes) for row in rows.values()):
                 continue
@@ -328,6 +343,12 @@ class Model:
         for memory, (_, touched_at, _) in list(self.values.items()):
             if touched_at < self.now - dedupe:
                 del self.values[memory]
+
+    def end_of_span(self, made_at: datetime) -> datetime:
+        """After when an event counts as old: where several nodes use the store, at the end of all of its hour."""
+        if not self.is_shared:
+            return made_at + timedelta(microseconds=1)
+        return made_at.replace(minute=0, second=0, microsecond=0) + SPAN
 
     def delete(self, event_ids: set[EventId], *, forgets_keys: bool) -> set[DeliveryId]:
         """Remove events that nothing runs for, cancel what waits of the others, and return what runs."""

@@ -451,6 +451,24 @@ async def test_an_unrouted_event_waits_to_be_routed(store: Store, reader: Reader
     assert [one.id for one in await store.claim({ERP: 5}, lease=LEASE)] == [new.id]
 
 
+async def test_an_event_is_routed_for_the_first_time_once(store: Store, reader: Reader, values: Values) -> None:
+    unrouted = values.accept(is_unrouted=True, matched=())
+    await store.write([unrouted])
+    first, second, again = values.delivery(), values.delivery(), values.delivery()
+    route = Route(
+        event_id=unrouted.events[0].event.id, rules_version="e" * 32, matched=("r",), deliveries=(first,), is_first=True
+    )
+    other = replace(route, deliveries=(second,), matched=("other",))
+    assert await store.write([route]) == [True]
+    assert await store.write([other, route]) == [True, True]
+    stored = await reader.event(route.event_id)
+    assert stored is not None
+    assert stored.matched == ("r",)
+    # A replay is no first time.
+    assert await store.write([replace(other, deliveries=(again,), is_first=False)]) == [True]
+    assert {one.id for one in await store.claim({ERP: 5}, lease=LEASE)} == {first.id, again.id}
+
+
 async def test_refused_requests_are_counted_by_source_reason_and_hour(
     store: Store, reader: Reader, clock: Clock
 ) -> None:

@@ -72,7 +72,8 @@ async def test_a_result_whose_event_cannot_be_stored_is_refused_with_it(
 ) -> None:
     new, other = values.delivery(is_running=True), values.delivery(is_running=True)
     await store.write([values.accept(new, other)])
-    impossible = values.accept(new, source="hookline")  # its delivery is there already
+    # It waits, and has a token.
+    impossible = values.accept(values.delivery(is_running=True, order='"x"'), source="hookline")
     answers = await store.write(
         [values.record(new.id, new.token, State.DEAD, own=impossible), values.record(other.id, other.token)]
     )

@@ -8,10 +8,11 @@ import json
 import tempfile
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, cast
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
@@ -44,10 +45,13 @@ from hookline.daemon.store.changes import (
 )
 from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import Reader, Store
+from hookline.daemon.store.postgres.store import PostgresStore
+from hookline.daemon.store.sharing import NodeId
 from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.daemon.store.stored import Deletion, DeliveryFilter, EventFilter, EventRow, EventSearch
 from hookline.rules import Event, EventId, Json
 from tests.contract.store_model import LEASE, WINDOW, WORK_LEFT, Model
+from tests.postgres import PostgresServer
 
 LANES = [Lane("a"), Lane("b"), Lane("c")]
 WITHIN = timedelta(minutes=40)
@@ -63,13 +67,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     deliveries = Bundle("deliveries")
     accepts = Bundle("accepts")
+    #: Several nodes use the store.
+    is_shared = False
 
     def make_store(self, folder: Path) -> Store:
         raise NotImplementedError
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Model()
+        self.model = Model(is_shared=self.is_shared)
         self.ids = Ids(lambda: self.model.now)
         self.stack = contextlib.ExitStack()
         self.loop = self.stack.enter_context(asyncio.Runner())
@@ -466,6 +472,61 @@ class SqliteMachine(StoreMachine):
         return SqliteStore(folder / "hookline.db", clock=lambda: self.model.now, ids=self.ids, accept_lease=LEASE)
 
 
+class PostgresMachine(StoreMachine):
+    is_shared = True
+    server: ClassVar[PostgresServer]
+
+    def make_store(self, folder: Path) -> Store:
+        self.place = self.server.place(f"machine_{folder.name}".lower())
+        self.stack.callback(self.drop)
+        return self.node(1)
+
+    def node(self, number: int) -> PostgresStore:
+        return PostgresStore(
+            self.place,
+            node=NodeId(number),
+            ids=self.ids,
+            clock=lambda: self.model.now,
+            accept_lease=LEASE,
+            span=timedelta(hours=1),
+        )
+
+    def drop(self) -> None:
+        self.server.sql(f'SET client_min_messages = error; DROP SCHEMA "{self.place.schema}" CASCADE')
+
+
+class PostgresInTurnMachine(PostgresMachine):
+    """Two nodes: each asks for every second thing, and the answers are those of one."""
+
+    def make_store(self, folder: Path) -> Store:
+        return cast("Store", InTurn(super().make_store(folder), self.node(2)))
+
+
+class InTurn:
+    """Passes each call on to the next of some stores."""
+
+    def __init__(self, *stores: Store) -> None:
+        self._stores = stores
+        self._turns = cycle(stores)
+
+    async def open(self) -> None:
+        for store in self._stores:
+            await store.open()
+
+    async def close(self) -> None:
+        for store in self._stores:
+            await store.close()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(next(self._turns), name)
+
+
+@pytest.fixture
+def server_of_machines(postgres: PostgresServer) -> None:
+    """Hypothesis makes the machines itself."""
+    PostgresMachine.server = postgres
+
+
 _QUICK = settings(
     max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
@@ -474,3 +535,7 @@ TestMemoryMachine = MemoryMachine.TestCase
 TestMemoryMachine.settings = _QUICK
 TestSqliteMachine = SqliteMachine.TestCase
 TestSqliteMachine.settings = _QUICK
+TestPostgresMachine = pytest.mark.usefixtures("server_of_machines")(PostgresMachine.TestCase)
+TestPostgresMachine.settings = settings(_QUICK, max_examples=8)
+TestPostgresInTurnMachine = pytest.mark.usefixtures("server_of_machines")(PostgresInTurnMachine.TestCase)
+TestPostgresInTurnMachine.settings = settings(_QUICK, max_examples=8)

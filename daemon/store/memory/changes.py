@@ -120,6 +120,8 @@ def _route(tables: Tables, change: Route) -> bool:
     stored = tables.events.get(change.event_id)
     if stored is None:
         return False
+    if change.is_first and not stored.is_unrouted:
+        return True
     new = set(change.matched) - set(stored.matched)
     count_matches(tables, new, change.event_id, event_made_at(change.event_id))
     tables.events[change.event_id] = replace(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hookline.daemon.ids import lowest_at
 from hookline.daemon.store.changes import Accept, Accepted, NewDelivery, NewEvent, Request
 from hookline.daemon.store.gates import Body, is_plain
+from hookline.daemon.store.moment import Moment
 from hookline.daemon.store.named_sql import Row
 from hookline.daemon.store.rows import (
     HOUR,
@@ -23,7 +24,7 @@ from hookline.daemon.store.rows import (
     key_digest,
     micros,
 )
-from hookline.daemon.store.sqlite.batch import Batch, Moment
+from hookline.daemon.store.sqlite.batch import Batch
 from hookline.daemon.store.sqlite.gates import Coming, place
 from hookline.daemon.store.sqlite.names import Names
 from hookline.daemon.store.sqlite.rows import bound, bound_or_null

@@ -11,9 +11,10 @@ from typing import Any
 
 from hookline.daemon.ids import lowest_at
 from hookline.daemon.store.changes import Audit, Cancel
+from hookline.daemon.store.moment import Moment
 from hookline.daemon.store.rows import delivery_id, number_or_none
 from hookline.daemon.store.sqlite.audit import add_to_audit, audit
-from hookline.daemon.store.sqlite.batch import Batch, Moment
+from hookline.daemon.store.sqlite.batch import Batch
 from hookline.daemon.store.sqlite.operate import cancel
 from hookline.daemon.store.sqlite.pace import Pace
 from hookline.daemon.store.sqlite.rows import bound_or_null

@@ -23,9 +23,10 @@ from hookline.daemon.store.rows import (
     length,
     micros,
     moment,
+    queue_number,
 )
 from hookline.daemon.store.sqlite.batch import Batch
-from hookline.daemon.store.sqlite.orders import last_places, queue_number
+from hookline.daemon.store.sqlite.orders import last_places
 from hookline.daemon.store.sqlite.rows import bound, bound_or_null
 from hookline.daemon.store.sqlite.statements import run_many, select_many, statements
 

@@ -37,6 +37,8 @@ def route(batch: Batch, change: Route) -> bool:
     found = batch.connection.execute(_SQL["matched_before"], (event,)).fetchone()
     if event is None or found is None:
         return False
+    if change.is_first and not found[1]:
+        return True
     row = (batch.names.rule_set(change.rules_version), json_or_null(change.matched or None), event)
     batch.connection.execute(_SQL["route_event"], row)
     # Each event once for a rule, however often it is routed, and in the hour in which it came.

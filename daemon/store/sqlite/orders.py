@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from hookline.daemon.store.changes import Lane
 from hookline.daemon.store.sqlite.statements import run_many, select_many, statements
 
 _SQL = statements("gates")
-
-
-def queue_number(lane: Lane, order: str) -> int:
-    """Return 64 bits that stand for a lane and an order; two that share them would only wait for each other."""
-    digest = hashlib.sha256(f"{lane}\n{order}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def last_places(connection: sqlite3.Connection, queues: Iterable[int]) -> dict[int, int]:

@@ -16,11 +16,11 @@ import aiosqlite
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.changes import Answer, Audit, Change, DeliveryId, Lane, Token
 from hookline.daemon.store.holders import holders_of_lock, named
+from hookline.daemon.store.moment import Moment
 from hookline.daemon.store.port import AUDIT_KEPT, ENDS_THE_PROCESS, StoreError
 from hookline.daemon.store.sqlite import clock as clocks
 from hookline.daemon.store.sqlite import deleting, queue
 from hookline.daemon.store.sqlite import shrink as shrinking
-from hookline.daemon.store.sqlite.batch import Moment
 from hookline.daemon.store.sqlite.errors import store_error, system_error
 from hookline.daemon.store.sqlite.file import (
     BUSY_TIMEOUT_MS,

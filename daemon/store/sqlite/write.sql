@@ -91,7 +91,7 @@ INSERT INTO lane_hours (lane_id, hour, delivered, failed) VALUES (?, ?, ?, ?)
 ON CONFLICT (lane_id, hour) DO UPDATE SET delivered = delivered + excluded.delivered, failed = failed + excluded.failed;
 
 -- name: matched_before
-SELECT matched FROM events WHERE id = ?;
+SELECT matched, is_unrouted FROM events WHERE id = ?;
 
 -- name: route_event
 UPDATE events SET rule_set_id = ?, matched = ?, is_unrouted = 0 WHERE id = ?;

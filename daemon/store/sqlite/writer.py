@@ -31,10 +31,11 @@ from hookline.daemon.store.changes import (
     SetSourceState,
     UseToken,
 )
+from hookline.daemon.store.moment import Moment
 from hookline.daemon.store.sqlite.accept import accept
 from hookline.daemon.store.sqlite.access import change_access
 from hookline.daemon.store.sqlite.audit import audit
-from hookline.daemon.store.sqlite.batch import Batch, Moment
+from hookline.daemon.store.sqlite.batch import Batch
 from hookline.daemon.store.sqlite.errors import replaced
 from hookline.daemon.store.sqlite.names import Names
 from hookline.daemon.store.sqlite.operate import cancel, flush_digests, reject, replay, route, set_health, set_lane
