@@ -12,7 +12,6 @@ from hookline.daemon.access.brake import Brake
 from hookline.daemon.access.guard import Guard
 from hookline.daemon.access.session import Sessions
 from hookline.daemon.access.tokens import Tokens
-from hookline.daemon.admin_token import ensure_admin_token
 from hookline.daemon.api.application import AdminApplication
 from hookline.daemon.api.running import Running
 from hookline.daemon.config.settings import Address
@@ -20,6 +19,7 @@ from hookline.daemon.http.listening import bind
 from hookline.daemon.http.public import public_application
 from hookline.daemon.http.receiver import Receiver
 from hookline.daemon.http.server import Listener
+from hookline.daemon.nodes.watching import NodesWatch
 from hookline.daemon.parts import Parts
 from hookline.daemon.rehearsal.rehearsals import PastRules, Rehearsals
 from hookline.daemon.secrets import Secrets
@@ -31,8 +31,10 @@ from hookline.daemon.web.site import Site
 class Front:
     """The listeners of one daemon."""
 
-    def __init__(self, parts: Parts, *, status: Callable[[], Mapping[str, Any]], is_ready: Callable[[], bool]) -> None:
-        """Make the applications; nothing is bound. What is live must be so already."""
+    def __init__(
+        self, parts: Parts, *, token: str, status: Callable[[], Mapping[str, Any]], is_ready: Callable[[], bool]
+    ) -> None:
+        """Make the applications; nothing is bound. What is live must be so already. `token` is the admin's."""
         self._parts = parts
         self.receiver = Receiver(
             sources=lambda: parts.live.current.sources,
@@ -46,12 +48,11 @@ class Front:
             log=parts.log,
         )
         parts.on_swap = lambda: self.receiver.adopt(parts.live.current.receiver)
-        configured = parts.settings.admin.token or ensure_admin_token(parts.settings.store)
-        self.tokens = Tokens(configured, store=parts.store, commit=parts.commit, clock=parts.clock, log=parts.log)
+        self.tokens = Tokens(token, store=parts.store, commit=parts.commit, clock=parts.clock, log=parts.log)
         #: For whatever is asked of the admin listener; whoever ends the daemon closes it.
         self.reader = parts.store.reader()
         running = _running(parts, reader=self.reader, tokens=self.tokens, status=status, is_ready=is_ready)
-        self.admin = self._admin_application(configured, running)
+        self.admin = self._admin_application(token, running)
 
     def _admin_application(self, configured: str, running: Running) -> AdminApplication:
         parts, admin = self._parts, self._parts.settings.admin
@@ -121,6 +122,7 @@ def _running(
     status: Callable[[], Mapping[str, Any]],
     is_ready: Callable[[], bool],
 ) -> Running:
+    peers = parts.storing.peers
     return Running(
         live=parts.live,
         reader=reader,
@@ -144,6 +146,11 @@ def _running(
         is_ready=is_ready,
         trouble=parts.store_watch.to_json,
         degraded=parts.degraded,
+        store_size=parts.storing.size,
+        shared=lambda: None if peers is None else peers.shared,
+        nodes_watch=NodesWatch() if peers is None else peers.watch,
+        node=None if peers is None else peers.me,
+        started_at=parts.started_at,
     )
 
 

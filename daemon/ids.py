@@ -65,11 +65,20 @@ class Ids:
         # to guess an id.
         self._chance = random.Random()  # noqa: S311
         self._last = 0
+        #: Between two ids of ours, and what is in the low bits of each.
+        self._step, self._slot = 1, 0
+
+    def take_slot(self, slot: int, *, of: int) -> None:
+        """Make no id from now on that another of so many slots makes: chance alone is too little for several nodes."""
+        self._step, self._slot = of, slot
+        self._last += of - self._last % of + slot
 
     def _next(self) -> int:
         # Chance in the low bits keeps two processes apart; the high one of them is left free to count up in.
         fresh = lowest_at(self._clock()) | self._chance.getrandbits(_CHANCE_BITS - 1)
-        self._last = max(self._last + 1, fresh)
+        if self._step > 1:
+            fresh += self._slot - fresh % self._step
+        self._last = max(self._last + self._step, fresh)
         return self._last
 
     def event(self) -> EventId:

@@ -177,7 +177,10 @@ class Intake:
             return
         event, pointer = one.new.event, one.new.pointer
         for delivery, step in zip(one.new.deliveries, one.steps, strict=True):
-            if delivery.token is None:
+            is_kept_back = delivery.id in answer.kept_back
+            if is_kept_back and delivery.token is not None:
+                self._dispatcher.vacate((delivery.token,))
+            if is_kept_back or delivery.token is None:
                 self._dispatcher.queued(delivery.lane, first_due(delivery))
                 continue
             self._dispatcher.start(

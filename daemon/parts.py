@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 import anyio
 
 from hookline.daemon.actions.local_runner import LocalRunner
 from hookline.daemon.backup.process import make_apart
 from hookline.daemon.backup.schedule import BackupSchedule
-from hookline.daemon.clock_watch import ClockWatch
 from hookline.daemon.config.settings import Address, Retention, Settings
 from hookline.daemon.config.written_secrets import written_secrets
 from hookline.daemon.deleting.deleter import Deleter
@@ -24,7 +23,6 @@ from hookline.daemon.destinations.states import DestinationState, destination_st
 from hookline.daemon.destinations.tester import DestinationTester
 from hookline.daemon.happenings import Happenings
 from hookline.daemon.http.server import Traffic as SocketTraffic
-from hookline.daemon.ids import Ids
 from hookline.daemon.intake import Intake
 from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.log import adopt_level, dropped_lines, get_logger, hide_in_log
@@ -35,20 +33,20 @@ from hookline.daemon.metrics.scrape import Scrape
 from hookline.daemon.own.events import OwnEvents
 from hookline.daemon.own.watching import SourceWatch
 from hookline.daemon.pausing import Pauses
+from hookline.daemon.pruning import prune_forever
 from hookline.daemon.reload.live import LastReload, Live
 from hookline.daemon.reload.live_sources import LiveSources
 from hookline.daemon.reload.missing import settle_lanes
 from hookline.daemon.reload.reloading import Reloading
 from hookline.daemon.replaying.replayer import Replayer
 from hookline.daemon.secrets import Secrets
-from hookline.daemon.steady_clock import SteadyClock, utc_now
+from hookline.daemon.steady_clock import utc_now
 from hookline.daemon.store.changes import Lane
 from hookline.daemon.store.group_commit import GroupCommit
+from hookline.daemon.store.places import SqliteFile
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.sqlite.file import has_wal_reset_bug
-from hookline.daemon.store.sqlite.integrity import IntegrityCheck
-from hookline.daemon.store.sqlite.store import SqliteStore
-from hookline.daemon.store.watch import StoreWatch
+from hookline.daemon.storing import Duty, Storing, Surroundings
+from hookline.daemon.storing_alone import StoringAlone
 from hookline.daemon.streaming.hub import Hub
 from hookline.daemon.streaming.telling import Telling
 from hookline.daemon.systemd.manager import Manager
@@ -57,6 +55,9 @@ from hookline.daemon.traffic.minutes import Traffic
 from hookline.daemon.workers.worker_runner import WorkerRunner
 
 _WAL_RESET_STEP = "let no other program write to the store while the daemon runs; 3.51.3 or newer mends it"
+
+#: Where nodes share the store, whichever was asked: the one that leads deletes.
+_LOOK_FOR_DELETIONS: Final = timedelta(seconds=2)
 
 
 class Parts:
@@ -67,10 +68,26 @@ class Parts:
         self.settings = settings
         self.manager = manager
         self.log = get_logger()
-        #: The machine's, for what is said of now; what is stored goes by one that does not jump.
+        #: The machine's, for what is said of now; what is stored goes by `time`.
         self.clock = utc_now
-        self.time = time = SteadyClock(wall=utc_now)
         self.metrics = Metrics()
+        #: Of the rule set that is live, once one is.
+        self.rules_version = ""
+        self.storing = storing = _storing(
+            Surroundings(
+                settings=settings,
+                environ=environ,
+                log=self.log,
+                metrics=self.metrics,
+                policies=self._policy,
+                floor_bytes=lambda: self.live.current.settings.limits.free_space_bytes,
+                on_change=self._store_changed,
+                rules=lambda: self.rules_version,
+                address=lambda: ", ".join(map(str, self.addresses)),
+            )
+        )
+        self.time = time = storing.time
+        self.store, self.store_watch, ids = storing.store, storing.watch, storing.ids
         self.traffic = Traffic(time)
         self.hub = Hub()
         self.happenings = Happenings(
@@ -80,31 +97,13 @@ class Parts:
             watch=lambda: self.watch,
             log=self.log,
         )
-        ids = Ids(time)
         self.secrets = Secrets(environ, folder=settings.path.parent)
-        self.store = SqliteStore(
-            settings.store,
-            clock=time,
-            since=time.since,
-            ids=ids,
-            on_failure=self._store_failed,
-        )
-        self.store_watch = StoreWatch(
-            settings.store,
-            store=self.store,
-            floor_bytes=lambda: self.live.current.settings.limits.free_space_bytes,
-            clock=utc_now,
-            log=self.log,
-            on_change=self._store_changed,
-            on_look=lambda look: self.metrics.store_seen(free_bytes=look.free_bytes, wal_bytes=look.wal_bytes),
-        )
         #: For what is asked again and again of how things stand: it remembers what is long to count. Apart from the
         #: pages' own, whose searches take longer.
         self.looker = self.store.reader()
-        self.traffic_keeper = TrafficKeeper(self.traffic, store=self.store, log=self.log)
-        self.integrity = IntegrityCheck(settings.store, store=self.store, environ=environ, clock=utc_now, log=self.log)
+        self.traffic_keeper = TrafficKeeper(self.traffic, store=self.store, log=self.log, fact=storing.traffic_fact)
         self.commit = GroupCommit(self.store, watch=self.store_watch, on_written=self.happenings.written)
-        self.sources = LiveSources(settings.store, live=lambda: self.live.current, log=self.log)
+        self.sources = LiveSources(storing.learned, live=lambda: self.live.current, log=self.log)
         kind: type[LocalRunner | WorkerRunner] = WorkerRunner if settings.workers else LocalRunner
         self.live = Live(
             settings,
@@ -140,7 +139,7 @@ class Parts:
             commit=self.commit,
             notices=self.own,
             runner=LatestRunner(lambda: self.live.current.runner),
-            policies=self._policy,
+            policies=storing.policy,
             clock=time,
             age=time.age,
             chance=random.random,
@@ -148,9 +147,7 @@ class Parts:
             log=self.log,
             in_trouble=lambda: not self._is_well(),
             on_recorded=self.happenings.recorded,
-        )
-        self.clock_watch = ClockWatch(
-            clock=time, store=self.store, waiting=self.dispatcher, metrics=self.metrics, log=self.log
+            peers=storing.peers,
         )
         self.replayer = Replayer(
             rules=lambda: self.live.current.rules,
@@ -168,7 +165,9 @@ class Parts:
             commit=self.commit,
             replayer=self.replayer,
             log=self.log,
+            peers=storing.peers,
         )
+        storing.join(self.dispatcher, self.pauses)
         self.intake = Intake(
             rules=lambda: self.live.current.rules,
             policies=self._policy,
@@ -187,7 +186,12 @@ class Parts:
             ids=ids,
             clock=utc_now,
         )
-        self.deleter = Deleter(store=self.store, on_removed=self.dispatcher.wake, log=self.log)
+        self.deleter = Deleter(
+            store=self.store,
+            on_removed=self.dispatcher.wake,
+            log=self.log,
+            look_every=None if storing.peers is None else _LOOK_FOR_DELETIONS,
+        )
         self.backups = BackupSchedule(
             settings=lambda: self.live.current.settings,
             store=self.store,
@@ -203,7 +207,7 @@ class Parts:
             now=self._now,
             look=Looking(
                 reader=self.looker,
-                path=settings.store,
+                size=storing.size,
                 destinations=lambda: self.live.current.settings.destinations,
                 sources=lambda: self.live.current.settings.sources,
                 status=self.dispatcher.lane_status,
@@ -216,6 +220,17 @@ class Parts:
         #: Where it listens, once it does: public addresses first, the admin's last.
         self.addresses: tuple[Address, ...] = ()
         self.started = anyio.Event()
+        self.started_at = utc_now()
+        #: What one process is enough for. Where several share the store, two may do it for a moment, and that harms
+        #: nothing: what is gone cannot be removed again, an event is routed for the first time once, and what is told
+        #: of a source is known by its key.
+        self.duties: tuple[Duty, ...] = (
+            partial(prune_forever, self.store, self.retention, self.log),
+            self.catch_up,
+            self.pauses.run,
+            self.watch.run,
+            self.deleter.run,
+        )
         self.reloading = Reloading(
             self.live, started=self.started, catch_up=self.catch_up, log=self.log, told=manager.notify.reloading
         )
@@ -249,8 +264,7 @@ class Parts:
 
     def warn(self) -> None:
         """Say at each start what an operator should know and cannot see."""
-        if has_wal_reset_bug():
-            self.log.warning("sqlite.wal_reset_bug", version=sqlite3.sqlite_version, next_step=_WAL_RESET_STEP)
+        self.storing.warn()
         self.sources.warn()
 
     async def catch_up(self) -> None:
@@ -259,7 +273,8 @@ class Parts:
             await settle_lanes(
                 store=self.store, dispatcher=self.dispatcher, catalog=self.live.current.runner.catalog, log=self.log
             )
-            await self.pauses.catch_up()
+            if self.storing.peers is None or self.storing.peers.is_leader:
+                await self.pauses.catch_up()
         except StoreError as error:
             self.log.warning("catch_up.left", why=str(error), next_step="it is done at the next reload")
 
@@ -277,9 +292,6 @@ class Parts:
     def _policy(self, lane: Lane) -> LanePolicy:
         return self.live.current.policy(lane)
 
-    def _store_failed(self, error: StoreError) -> None:
-        self.store_watch.failed(error)
-
     def _store_changed(self, trouble: StoreError | None) -> None:
         self.metrics.store_trouble(None if trouble is None else trouble.kind)
         if trouble is None:
@@ -287,6 +299,7 @@ class Parts:
 
     def _go_live(self) -> None:
         live = self.live.current
+        self.rules_version = live.rules.version
         adopt_level(live.settings.log.level)
         hide_in_log({*live.secrets.given, *written_secrets(live.settings)})
         self.on_swap()
@@ -302,7 +315,7 @@ class Parts:
         self.dispatcher.wake()
 
     def _now(self) -> Now:
-        tally = self.live.current.runner.tally
+        tally, peers = self.live.current.runner.tally, self.storing.peers
         return Now(
             running=self.dispatcher.running,
             queued=self.commit.queued,
@@ -313,8 +326,21 @@ class Parts:
             stream_readers=self.hub.readers,
             lines_dropped=dropped_lines(),
             connections=connections_of(self.sockets),
+            nodes=None if peers is None or peers.shared is None else len(peers.shared.members),
+            is_leader=None if peers is None else peers.is_leader,
         )
 
     def _listeners(self) -> list[tuple[str, int]]:
         """Where we listen ourselves: no action may dial that."""
         return [(one.host, one.port) for one in self.addresses if one.host is not None and one.port is not None]
+
+
+def _storing(around: Surroundings) -> Storing:
+    """Make what `store:` asks for. Raises `StoreError` if this process cannot be the node that it was."""
+    place = around.settings.store
+    if isinstance(place, SqliteFile):
+        return StoringAlone(around, place.path)
+    # Its driver is there only where it was asked for.
+    from hookline.daemon.storing_together import StoringTogether  # noqa: PLC0415
+
+    return StoringTogether(around, place)

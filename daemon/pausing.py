@@ -7,12 +7,15 @@ overtakes. An event is known to be kept before its sender is answered, so a deat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
 
+from hookline.daemon.delivery.peers import Peers
 from hookline.daemon.replaying.replayer import Replayer
 from hookline.daemon.sources.report import RESUMING, resuming_in
 from hookline.daemon.store.changes import Accepted, SetSourceState
@@ -26,6 +29,8 @@ _PART: Final = 100
 #: As many events may come while the last kept ones are looked for; if more do, that is done again.
 _MOST_LATE: Final = 200
 _AFTER_FAILURE_S: Final = 5
+#: Where nodes share the store, so often is looked whether another one was told that a source goes on.
+_LOOK_EVERY_S: Final = 1
 _LATER: Final = "it is tried again in 5 s; what the source sends is kept until then"
 #: As many that nobody could route are tried again when rules go live.
 _MOST_LEFT: Final = 10_000
@@ -77,11 +82,14 @@ class Pauses:
         replayer: Replayer,
         log: Any,
         on_change: Callable[[str, bool, str], None] = lambda _source, _is_paused, _reason: None,
+        peers: Peers | None = None,
     ) -> None:
         """Open nothing. `sources` returns the names of the configured ones.
 
-        `on_change` is told of each source that was paused (True, and why) or that goes on (False).
+        `on_change` is told of each source that was paused (True, and why) or that goes on (False). `peers` are the
+        nodes that share the store, if it is shared: `adopt` says what others did, and only one of them may `run`.
         """
+        self._peers = peers
         self._sources = sources
         self._store = store
         self._commit = commit
@@ -92,7 +100,11 @@ class Pauses:
         #: What the fact says.
         self._noted: list[str] = []
         self._changing = asyncio.Lock()
+        #: Whose turn it is: what the store says of it may be older.
+        self._changed = ""
         self._asked = asyncio.Event()
+        #: Those that went on, of which another node may have kept one more.
+        self._ended: list[str] = []
 
     async def open(self) -> None:
         """Read which sources are paused. Call before anything is received. Raises `StoreError`."""
@@ -104,6 +116,14 @@ class Pauses:
         self._noted = sorted(resuming_in(facts))
         self._keeping = {name: Keeping(name, pause, is_resuming=name in self._noted) for name, pause in paused.items()}
         self._asked.set()
+
+    def adopt(self, paused: Mapping[str, Pause]) -> None:
+        """Learn which sources are paused, by whichever node."""
+        for name, pause in paused.items():
+            if name != self._changed:
+                self._keeping.setdefault(name, Keeping(name, pause)).pause = pause
+        for name in self._keeping.keys() - paused.keys() - {self._changed}:
+            del self._keeping[name]
 
     def keeping(self, source: str) -> Keeping | None:
         """Return what to tell of an event of this source instead of matching it; None: it is to be matched."""
@@ -120,13 +140,15 @@ class Pauses:
         """
         if source not in self._sources() and source not in self._keeping:
             raise KeyError(source)
-        async with self._changing:
+        async with self._change(source):
             await self._commit.submit(SetSourceState(source=source, is_paused=True, reason=reason))
             pause = await self._stored(source)
             keeping = self._keeping.setdefault(source, Keeping(source, pause))
             keeping.pause = pause
             keeping.is_resuming = False
-            await self._note()
+            await self._note(but=source)
+        if self._peers is not None:
+            await self._peers.settle()
         self._log.info("source.paused", source=source, reason=reason)
         self._on_change(source, True, reason)
         return PauseState(pause=pause, is_resuming=False)
@@ -138,7 +160,7 @@ class Pauses:
         """
         if source not in self._sources() and source not in self._keeping:
             raise KeyError(source)
-        async with self._changing:
+        async with self._change(source):
             keeping = self._keeping.get(source)
             if keeping is None:
                 return None
@@ -157,14 +179,17 @@ class Pauses:
     async def run(self) -> None:
         """Route what sources kept that were told to go on; never returns."""
         while True:
+            if self._peers is not None:
+                await self._learn()
             going_on = [one for one in self._keeping.values() if one.is_resuming]
             if not going_on:
-                await self._asked.wait()
+                with anyio.move_on_after(math.inf if self._peers is None else _LOOK_EVERY_S):
+                    await self._asked.wait()
             self._asked.clear()
             for keeping in going_on:
                 try:
                     # Not beside a pause: the one that comes last must be what memory and store both say.
-                    async with self._changing, self._replayer.routing:
+                    async with self._change(keeping.name), self._replayer.routing:
                         await self._go_on(keeping)
                 except StoreError as error:
                     self._log.warning("source.not_resumed", source=keeping.name, why=str(error), next_step=_LATER)
@@ -172,7 +197,7 @@ class Pauses:
 
     async def _go_on(self, keeping: Keeping) -> None:
         """Route some of what is kept; if that was all, match what comes from now on."""
-        if not keeping.is_resuming:
+        if not keeping.is_resuming or self._keeping.get(keeping.name) is not keeping:
             return
         keeping.late = []
         if keeping.owed is not None:
@@ -204,13 +229,57 @@ class Pauses:
         self._log.info("source.resumed", source=keeping.name, routed=keeping.routed)
         self._on_change(keeping.name, False, keeping.pause.reason)
         await self._note()
+        if self._peers is not None:
+            await self._peers.settle()
+            self._ended.append(keeping.name)
 
-    async def _note(self) -> None:
-        """Have a start know who was told to go on."""
-        names = sorted(name for name, one in self._keeping.items() if one.is_resuming)
+    async def _learn(self) -> None:
+        """Look who was told to go on, at whichever node, and route what others kept after the last look."""
+        try:
+            if self._ended:
+                # What was taken before another node learnt of the end is stored by then.
+                await anyio.sleep(_LOOK_EVERY_S)
+            while self._ended:
+                async with self._changing, self._replayer.routing:
+                    if self._ended[-1] not in self._keeping:
+                        left = await self._store.unrouted(limit=_MOST_LEFT, source=self._ended[-1])
+                        await self._replayer.route_unrouted(left)
+                self._ended.pop()
+            if self._keeping:
+                async with self._changing:
+                    noted = await self._resuming()
+                    for name, one in self._keeping.items():
+                        one.is_resuming = name in noted
+        except StoreError as error:
+            self._log.warning("source.not_resumed", source="", why=str(error), next_step=_LATER)
+            await anyio.sleep(_AFTER_FAILURE_S)
+
+    @asynccontextmanager
+    async def _change(self, source: str) -> AsyncIterator[None]:
+        async with self._changing:
+            self._changed = source
+            try:
+                yield
+            finally:
+                self._changed = ""
+
+    async def _note(self, *, but: str = "") -> None:
+        """Have a start, and the node that leads, know who was told to go on."""
+        known = {name for name, one in self._keeping.items() if one.is_resuming}
+        if self._peers is not None:
+            self._noted = sorted(await self._resuming())
+            known |= self._keeping.keys() & set(self._noted) - {but}
+        names = sorted(known)
         if names != self._noted:
             await self._store.note(RESUMING, [*names])
             self._noted = names
+
+    async def _resuming(self) -> Collection[str]:
+        reader = self._store.reader()
+        try:
+            return resuming_in(await reader.facts())
+        finally:
+            await reader.close()
 
     async def _stored(self, source: str) -> Pause:
         reader = self._store.reader()

@@ -15,7 +15,6 @@ from hookline.daemon.front import Front
 from hookline.daemon.http.server import Listener, serve
 from hookline.daemon.loop_watch import LoopWatch
 from hookline.daemon.parts import Parts
-from hookline.daemon.pruning import prune_forever
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.systemd.manager import Manager
 from hookline.daemon.systemd.report import Report
@@ -27,8 +26,6 @@ DRAIN = timedelta(seconds=15)
 REQUEST_GRACE = timedelta(seconds=5)
 #: How long they may when the store is lost: they are answered 503 at once.
 _LAST_ANSWERS = timedelta(seconds=1)
-#: The fact that says whether the last stop was one.
-STOPPED = "stopped"
 
 
 class Service:
@@ -90,7 +87,7 @@ class Service:
                 await parts.live.close()
                 if self._front is not None:
                     await self._front.reader.close()
-                await parts.store.close()
+                await parts.storing.close()
             self.manager.notify.close()
         if self._lost is not None:
             raise self._lost
@@ -100,15 +97,17 @@ class Service:
         parts = self.parts
         report = Report(parts)
         async with report.asking_for_time():
-            await parts.store.open()
-        await parts.store.note(STOPPED, {"clean": False})
-        await parts.clock_watch.begin()
+            await parts.storing.open()
+        await parts.storing.begin()
         await parts.traffic_keeper.begin()
         await parts.sources.open()
         await parts.pauses.open()
         await parts.live.start(parts.secrets)
-        self._front = front = Front(parts, status=self.status, is_ready=lambda: self._is_ready)
+        token = await parts.storing.admin_token()
+        self._front = front = Front(parts, token=token, status=self.status, is_ready=lambda: self._is_ready)
         await front.tokens.load()
+        if parts.storing.peers is not None:
+            parts.storing.peers.readers.append(front.tokens.load)
         listeners = front.listen()
         async with anyio.create_task_group() as tasks:
             await self._begin(tasks, report)
@@ -134,16 +133,11 @@ class Service:
         tasks.start_soon(self._watch_store)
         await tasks.start(parts.dispatcher.run)
         tasks.start_soon(parts.write_rejections)
-        tasks.start_soon(prune_forever, parts.store, parts.retention, self.log)
-        tasks.start_soon(parts.catch_up)
-        tasks.start_soon(parts.pauses.run)
+        for duty in parts.storing.upkeep(parts.duties):
+            tasks.start_soon(duty)
         tasks.start_soon(parts.reloading.watch)
-        tasks.start_soon(parts.watch.run)
-        tasks.start_soon(parts.clock_watch.run)
         tasks.start_soon(parts.traffic_keeper.run)
-        tasks.start_soon(parts.deleter.run)
         tasks.start_soon(parts.backups.run)
-        tasks.start_soon(parts.integrity.run)
         tasks.start_soon(LoopWatch(log=self.log, on_stall=parts.metrics.stalled).run)
         tasks.start_soon(report.run)
 
@@ -166,9 +160,8 @@ class Service:
 
     async def _note_stop(self) -> None:
         try:
-            await self.parts.clock_watch.note()
             await self.parts.traffic_keeper.note()
-            await self.parts.store.note(STOPPED, {"clean": True})
+            await self.parts.storing.note_stop()
         except StoreError as error:
             # It was told to stop, and does.
             self.log.warning("daemon.stop_not_noted", why=str(error), next_step="the next start checks the file")

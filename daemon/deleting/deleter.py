@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import anyio
@@ -36,8 +38,19 @@ class Progress:
 class Deleter:
     """One for all requests: what they ask for is done one after another."""
 
-    def __init__(self, *, store: Store, on_removed: Callable[[], None], log: FilteringBoundLogger) -> None:
-        """`on_removed` is called after each step: what waited behind a delivery that is gone is due now."""
+    def __init__(
+        self,
+        *,
+        store: Store,
+        on_removed: Callable[[], None],
+        log: FilteringBoundLogger,
+        look_every: timedelta | None = None,
+    ) -> None:
+        """`on_removed` is called after each step: what waited behind a delivery that is gone is due now.
+
+        `look_every`: so often is looked for what other processes were asked for; None: there are none.
+        """
+        self._look_every_s = math.inf if look_every is None else look_every.total_seconds()
         self._store = store
         self._on_removed = on_removed
         self._log = log
@@ -85,7 +98,8 @@ class Deleter:
                 )
                 await anyio.sleep(_TROUBLE_S)
                 continue
-            await self._wake.wait()
+            with anyio.move_on_after(self._look_every_s):
+                await self._wake.wait()
 
     async def _finish(self, number: int) -> None:
         """Remove all that is left of it, from the log of changes too."""

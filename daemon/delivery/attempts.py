@@ -6,12 +6,13 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from hookline.daemon.delivery.conclusions import Conclusion, Conclusions
 from hookline.daemon.delivery.materials import Material, Materials, MissingMaterialError
+from hookline.daemon.delivery.peers import Peers
 from hookline.daemon.delivery.recorded import Recorded, recorded_of
 from hookline.daemon.delivery.recorder import Recorder
 from hookline.daemon.delivery.results import record_of
@@ -19,7 +20,17 @@ from hookline.daemon.delivery.retry import AGAIN_SOON, MISSING, MOST_LOST, Decis
 from hookline.daemon.delivery.runner import Result, Runner
 from hookline.daemon.lanes.lanes import Lanes
 from hookline.daemon.lanes.policy import Pace
-from hookline.daemon.store.changes import DeliveryId, Lane, Outcome, Record, SetHealth, SetLane, State, Token
+from hookline.daemon.store.changes import (
+    DeliveryId,
+    Lane,
+    LaneResult,
+    Outcome,
+    Record,
+    SetHealth,
+    SetLane,
+    State,
+    Token,
+)
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Log
@@ -43,6 +54,8 @@ class Means:
     pace: Pace
     #: Told of each attempt that the store has; must not raise.
     on_recorded: Callable[[Recorded], None] | None = None
+    #: The nodes that share the store, if it is shared.
+    peers: Peers | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +65,8 @@ class _Ours:
     claimed: Claimed
     #: None until it was read from the store.
     material: Material | None
+    #: By `Peers.passed`: from then on it may be another node's.
+    until: float
     task: asyncio.Task[None] | None = None
     #: By the loop's clock: when to give up on the runner; never, before it is asked.
     give_up_at: float = math.inf
@@ -88,7 +103,9 @@ class Attempts:
         self._group = group
         self._on_room = on_room
         self._on_settled = on_settled
-        self._ours: dict[DeliveryId, _Ours] = {}
+        #: By token: another node may end a lease of ours, and we claim the same delivery anew while its first result
+        #: waits for the store.
+        self._ours: dict[Token, _Ours] = {}
         #: Claimed ahead: begun when one before them in their lane ends.
         self._ready: dict[Lane, deque[_Ours]] = {}
         #: A worker died under them. Forgotten when we end: then they run with others once more, which shows it again.
@@ -108,8 +125,11 @@ class Attempts:
         """What to renew."""
         return {ours.claimed.id: ours.claimed.token for ours in self._ours.values()}
 
-    def launch(self, claimed: Claimed, material: Material | None = None) -> None:
-        """Run a delivery as soon as its lane lets it; without material it is read from the store."""
+    def launch(self, claimed: Claimed, material: Material | None = None, *, until: float = math.inf) -> None:
+        """Run a delivery as soon as its lane lets it, if it is ours still; without material it is read from the store.
+
+        `until`: by the clock that nodes share the store by.
+        """
         lane, now = claimed.lane, self._means.clock()
         if self._is_stopped:
             self.give_back(claimed.id, claimed.token, lane)
@@ -117,11 +137,11 @@ class Attempts:
         if claimed.crashes and not self._may_risk(claimed, now):
             self.give_back(claimed.id, claimed.token, lane, due_in=AGAIN_SOON)
             return
-        ours = _Ours(claimed, material)
+        ours = _Ours(claimed, material, until)
         if not self._recorder.is_troubled and self._lanes.begin(lane, now):
             self._begin(ours)
         elif self._recorder.is_troubled or self._lanes.is_quick(lane, now):
-            self._ours[claimed.id] = ours
+            self._ours[claimed.token] = ours
             self._ready.setdefault(lane, deque()).append(ours)
         else:
             self.give_back(claimed.id, claimed.token, lane)
@@ -148,7 +168,7 @@ class Attempts:
     def give_back_ready(self, lane: Lane) -> None:
         """Give back what waits here for its turn in this lane."""
         for ours in self._ready.pop(lane, ()):
-            del self._ours[ours.claimed.id]
+            del self._ours[ours.claimed.token]
             self.give_back(ours.claimed.id, ours.claimed.token, lane)
 
     def stop(self) -> None:
@@ -171,16 +191,20 @@ class Attempts:
                 ours.is_given_up = True
                 _cancel(ours)
 
-    def note_renewed(self, asked: dict[DeliveryId, Token], good: set[DeliveryId]) -> None:
-        """Report what is no longer ours although it runs: its result will be dropped."""
+    def note_renewed(self, asked: dict[DeliveryId, Token], good: set[DeliveryId], *, until: float = math.inf) -> None:
+        """Note until when it is ours; report what is no longer although it runs: its result will be dropped."""
+        for delivery_id in good:
+            ours = self._ours.get(asked[delivery_id])
+            if ours is not None:
+                ours.until = until
         for delivery_id in asked.keys() - good:
-            ours = self._ours.get(delivery_id)
-            if ours is not None and not ours.is_handed_over and ours.claimed.token == asked[delivery_id]:
+            ours = self._ours.get(asked[delivery_id])
+            if ours is not None and not ours.is_handed_over:
                 self._means.log.warning("delivery.lease_lost", delivery_id=delivery_id, lane=ours.claimed.lane)
 
     async def end_lost(self, lost: Sequence[Claimed]) -> None:
         """Record that whoever ran these is gone; returns when the store has it."""
-        await asyncio.gather(*[self._end_lost(claimed) for claimed in lost if claimed.id not in self._ours])
+        await asyncio.gather(*[self._end_lost(claimed) for claimed in lost if claimed.token not in self._ours])
 
     async def _end_lost(self, claimed: Claimed) -> None:
         is_last = claimed.crashes + 1 >= MOST_LOST
@@ -203,7 +227,7 @@ class Attempts:
 
     def _begin(self, ours: _Ours) -> None:
         claimed = ours.claimed
-        self._ours[claimed.id] = ours
+        self._ours[claimed.token] = ours
         if claimed.crashes + 1 >= MOST_LOST:
             self._on_its_last = claimed.id
         ours.task = self._group.create_task(self._attempt(ours))
@@ -220,7 +244,11 @@ class Attempts:
             if isinstance(work, timedelta):
                 due_in = work
             # While it was read, its lane may have been held, or found to be down.
-            elif not ours.is_cut_off and not self._lanes.is_closed(claimed.lane, means.clock()):
+            elif (
+                not ours.is_cut_off
+                and not self._lanes.is_closed(claimed.lane, means.clock())
+                and (means.peers is None or _is_ours(ours, means.peers))
+            ):
                 patience = work.limit + means.pace.grace
                 ours.give_up_at = asyncio.get_running_loop().time() + patience.total_seconds()
                 result = await means.runner.run(work)
@@ -256,6 +284,11 @@ class Attempts:
 
     async def _settle(self, claimed: Claimed, conclusion: Conclusion, event: Event | None) -> None:
         lane, record, now = claimed.lane, conclusion.record, self._means.clock()
+        if self._means.peers is not None and conclusion.has_answered is not None:
+            result = LaneResult(
+                lane=lane, breaker=self._lanes.breaker_policy(lane), has_answered=conclusion.has_answered
+            )
+            record = replace(record, result=result)
         if self._on_its_last == claimed.id:
             self._on_its_last = None
         changes: list[SetLane | SetHealth] = [conclusion.health] if conclusion.health is not None else []
@@ -270,7 +303,7 @@ class Attempts:
         if self._lanes.wants(lane, now):
             self._on_room()
         is_recorded, is_repeated = await self._recorder.record(record)
-        del self._ours[claimed.id]
+        del self._ours[claimed.token]
         if is_recorded:
             self._note_recorded(claimed, record, event)
         elif not is_repeated:
@@ -317,6 +350,11 @@ class Attempts:
     def _note_settled(self) -> None:
         if not self._ours and not self._returning:
             self._on_settled()
+
+
+def _is_ours(ours: _Ours, peers: Peers) -> bool:
+    """Say whether a claim may be run: it is sure that nobody else may have it yet."""
+    return peers.may_begin() and peers.passed() < ours.until
 
 
 def _cancel(ours: _Ours) -> None:

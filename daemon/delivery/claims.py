@@ -17,6 +17,7 @@ from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Log
 
 _LONGEST_PAUSE_S = 5.0
+_LEAST_BETWEEN_S = 0.05
 
 
 class Claims:
@@ -27,17 +28,21 @@ class Claims:
         *,
         store: Store,
         lanes: Lanes,
-        launch: Callable[[Claimed], None],
+        launch: Callable[[Claimed, float], None],
         may_claim: Callable[[], bool],
         in_trouble: Callable[[], bool],
         on_change: Callable[[], None],
         clock: Callable[[], datetime],
         log: Log,
         pace: Pace,
+        lease_until: Callable[[], float] = lambda: math.inf,
+        looks_every: float = math.inf,
     ) -> None:
-        """`launch` is given each claim; `on_change` is called when a claim or a look ended.
+        """`launch` is given each claim, and until when it is ours; `on_change` is called when a claim or a look ended.
 
-        `in_trouble` says whether what is the matter with the store was said already.
+        `in_trouble` says whether what is the matter with the store was said already. `lease_until` returns until when
+        is ours what is claimed from now on. `looks_every`: as many seconds after a look, at most, the store is asked
+        anew what waits.
         """
         self._store = store
         self._lanes = lanes
@@ -48,8 +53,14 @@ class Claims:
         self._clock = clock
         self._log = log
         self._pace = pace
+        self._lease_until = lease_until
+        self._looks_every = looks_every
+        #: By the loop's clock.
+        self._looked_at = -math.inf
         self._woken = asyncio.Event()
         self._must_look = True
+        #: Somebody asked for a look too soon after the last one.
+        self._will_look = False
         self._is_claiming = False
         #: In a row.
         self._refusals = 0
@@ -73,18 +84,30 @@ class Claims:
         self._must_look = True
         self._woken.set()
 
+    def look_soon(self) -> None:
+        """Ask the store again what waits, a little after the last time: others say so with each thing they write."""
+        rest_s = self._looked_at + _LEAST_BETWEEN_S - asyncio.get_running_loop().time()
+        if rest_s <= 0:
+            self.look_anew()
+        elif not self._will_look:
+            self._will_look = True
+            asyncio.get_running_loop().call_later(rest_s, self.look_anew)
+
     async def run(self) -> None:
         """Claim until cancelled."""
         while True:
             # Cleared before looking, so that whatever comes meanwhile wakes again.
             self._woken.clear()
             wait_s = await self._claim_all()
-            with anyio.move_on_after(wait_s):
+            with anyio.move_on_after(min(wait_s, self._looks_every)) as waiting:
                 await self._woken.wait()
+            if waiting.cancelled_caught and wait_s > self._looks_every:
+                self._must_look = True
 
     async def look(self) -> None:
         """Learn what waits. Raises `StoreError`."""
-        self._must_look = False
+        self._must_look = self._will_look = False
+        self._looked_at = asyncio.get_running_loop().time()
         for lane, due_at in (await self._store.waiting()).items():
             self._lanes.waits(lane, due_at)
         self._on_change()
@@ -127,6 +150,7 @@ class Claims:
         self._lanes.occupy(room, now)
         self._is_claiming = True
         claimed: list[Claimed] = []
+        until = self._lease_until()
         try:
             claimed = await self._store.claim(room, lease=self._pace.lease)
         finally:
@@ -136,6 +160,6 @@ class Claims:
                     self._must_look = True
             self._is_claiming = False
         for one in claimed:
-            self._launch(one)
+            self._launch(one, until)
         self._on_change()
         return bool(claimed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
@@ -14,6 +15,7 @@ from hookline.daemon.delivery.claims import Claims
 from hookline.daemon.delivery.conclusions import Conclusions
 from hookline.daemon.delivery.materials import Material, Materials
 from hookline.daemon.delivery.notices import NoNotices, Notices
+from hookline.daemon.delivery.peers import Peers
 from hookline.daemon.delivery.recorded import Recorded
 from hookline.daemon.delivery.recorder import Commit, Recorder
 from hookline.daemon.delivery.runner import Runner
@@ -24,12 +26,15 @@ from hookline.daemon.lanes.lanes import Lanes
 from hookline.daemon.lanes.policy import LanePolicy, Pace
 from hookline.daemon.store.changes import DeliveryId, FlushDigests, Lane, SetLane, Token
 from hookline.daemon.store.port import Store, StoreError
+from hookline.daemon.store.sharing import Shared
 from hookline.daemon.store.stored import Claimed
 from hookline.plugins import Log
 
 __all__ = ["Dispatcher", "LanePolicy", "LaneStatus", "Material", "Pace"]
 
 _LOST_AT_ONCE = 500
+#: Where nodes share the store, news of what waits may be lost.
+_LOOKS_EVERY_S = 1.0
 _NOTHING = timedelta(0)
 
 
@@ -52,12 +57,14 @@ class Dispatcher:
         age: Callable[[datetime], timedelta] | None = None,
         in_trouble: Callable[[], bool] = lambda: False,
         on_recorded: Callable[[Recorded], None] | None = None,
+        peers: Peers | None = None,
     ) -> None:
         """`policies` is asked each time, so that a reload counts at once; `chance` is between 0 and 1.
 
         `notices` makes the events about ourselves; nothing is said without. `age` returns how long ago a time was; by
         default, by `clock` alone. `in_trouble` says whether it is known and told that the store does not work.
-        `on_recorded` is told of each attempt that the store has, and must not raise.
+        `on_recorded` is told of each attempt that the store has, and must not raise. `peers` are the nodes that share
+        the store, if it is shared; then `adopt` says what all of them act by.
         """
         notices = notices or NoNotices()
         self._store = store
@@ -73,7 +80,8 @@ class Dispatcher:
             on_own=self.wake,
             in_trouble=in_trouble,
         )
-        self._lanes = Lanes(policies, cap=self._pace.cap)
+        self._peers = peers
+        self._lanes = Lanes(policies, cap=self._pace.cap, has_shared_breakers=peers is not None)
         self._health = LaneHealth(notices, age=age)
         conclusions = Conclusions(
             policies=policies, health=self._health, notices=notices, clock=clock, chance=chance, log=log, age=age
@@ -87,9 +95,11 @@ class Dispatcher:
             log=log,
             pace=self._pace,
             on_recorded=on_recorded,
+            peers=peers,
         )
         self._attempts: Attempts | None = None
-        self._reserved: dict[Token, Lane] = {}
+        #: The lane of each place, and until when what is begun with it is ours.
+        self._reserved: dict[Token, tuple[Lane, float]] = {}
         #: Whether new deliveries may have a place, and whether those that wait are claimed.
         self._is_open = False
         self._is_claiming = False
@@ -97,12 +107,14 @@ class Dispatcher:
             store=store,
             lanes=self._lanes,
             launch=self._launch,
-            may_claim=lambda: self._is_claiming and not self._recorder.is_troubled,
+            may_claim=self._may_claim,
             in_trouble=in_trouble,
             on_change=self._note_change,
             clock=clock,
             log=log,
             pace=self._pace,
+            lease_until=self._lease_until,
+            looks_every=math.inf if peers is None else _LOOKS_EVERY_S,
         )
         #: Set when something came to its end, for a drain that waits.
         self._changed = asyncio.Event()
@@ -112,30 +124,32 @@ class Dispatcher:
 
         Each token comes back by `start`, `vacate` or `give_back`.
         """
-        if not self._is_open or self._recorder.is_troubled or not self._lanes.reserve(lane, self._clock()):
+        if not self._is_open or self._recorder.is_troubled or (self._peers and not self._peers.may_begin()):
+            return None
+        if not self._lanes.reserve(lane, self._clock()):
             return None
         token = Token(self._ids.token())
-        self._reserved[token] = lane
+        self._reserved[token] = (lane, self._lease_until())
         return token
 
     def start(self, claimed: Claimed, material: Material) -> None:
         """Begin at once a delivery that was claimed inside its accept."""
-        del self._reserved[claimed.token]
+        _, until = self._reserved.pop(claimed.token)
         # None: `run` has ended, and the next start of the daemon finds it running and frees it.
         if self._attempts is not None:
-            self._attempts.launch(claimed, material)
+            self._attempts.launch(claimed, material, until=until)
 
     def vacate(self, tokens: Iterable[Token]) -> None:
         """Give back places whose deliveries were not inserted: their event is a duplicate."""
         for token in tokens:
-            self._lanes.vacate(self._reserved.pop(token))
+            self._lanes.vacate(self._reserved.pop(token)[0])
         self._claims.wake()
         self._note_change()
 
     def give_back(self, tokens: Mapping[DeliveryId, Token]) -> None:
         """Give back places of an `Accept` whose outcome is unknown; if it was committed after all, they are pending."""
         for delivery_id, token in tokens.items():
-            lane = self._reserved.pop(token)
+            lane, _ = self._reserved.pop(token)
             if self._attempts is not None:
                 self._attempts.give_back(delivery_id, token, lane)
         self._claims.wake()
@@ -202,6 +216,7 @@ class Dispatcher:
         if self._attempts is not None:
             self._attempts.give_back_ready(lane)
         await self._recorder.record_in_turn(lane, SetLane(lane=lane, is_held=True, reason=reason))
+        await self._settle()
 
     async def release(self, lane: Lane) -> None:
         """Let a held lane go on, slowly at first; returns when that is durable. Its failure budget begins anew."""
@@ -210,6 +225,34 @@ class Dispatcher:
         await self._recorder.record_in_turn(lane, *changes)
         self._lanes.release(lane)
         self.wake()
+        await self._settle()
+
+    def adopt(self, shared: Shared) -> None:
+        """Act by what all nodes know, from now on."""
+        if self._peers is None:
+            return
+        # Of what is on its way to the store, that knows an older state.
+        changing = {*self._recorder.changing}
+        for lane in [*self._lanes.known]:
+            if self._lanes.is_held(lane) and lane not in shared.held and lane not in changing:
+                self._lanes.release(lane)
+        for lane in shared.held.keys() - changing:
+            self._lanes.hold(lane)
+        self._lanes.adopt(shared.breakers, me=self._peers.me)
+        self._health.adopt(shared.failing)
+        if self._attempts is not None:
+            # What is at hand of a lane that is shut now goes back to the store.
+            self._attempts.go_on()
+        self._claims.look_soon()
+
+    def told(self) -> None:
+        """Learn that another node left something to do."""
+        self._claims.look_soon()
+
+    @property
+    def running_in(self) -> Mapping[Lane, int]:
+        """How many attempts run in each lane in which some do."""
+        return self._lanes.running_in
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Dispatch until cancelled; has started when it knows what is held and what waits."""
@@ -241,7 +284,8 @@ class Dispatcher:
         """
         self._is_open = False
         began = _now_s()
-        if self._attempts is not None:
+        # Other nodes go on to collect.
+        if self._attempts is not None and (self._peers is None or self._peers.is_alone):
             with anyio.move_on_after(bound.total_seconds() / 2):
                 await self._flush()
         self._is_claiming = False
@@ -264,9 +308,9 @@ class Dispatcher:
             return
         self._attempts.give_up_on_overdue()
         try:
-            tokens = self._attempts.tokens
+            tokens, until = self._attempts.tokens, self._lease_until()
             good = await self._store.renew(tokens, lease=self._pace.lease)
-            self._attempts.note_renewed(tokens, good)
+            self._attempts.note_renewed(tokens, good, until=until)
             # After renewing only: it would end what is ours.
             await self._attempts.end_lost(await self._store.lost(limit=_LOST_AT_ONCE))
         except StoreError as error:
@@ -313,9 +357,20 @@ class Dispatcher:
                 return
             await self._attempts.end_lost(lost)
 
-    def _launch(self, claimed: Claimed) -> None:
+    def _launch(self, claimed: Claimed, until: float) -> None:
         if self._attempts is not None:
-            self._attempts.launch(claimed)
+            self._attempts.launch(claimed, until=until)
+
+    def _may_claim(self) -> bool:
+        is_member = self._peers is None or self._peers.may_begin()
+        return self._is_claiming and is_member and not self._recorder.is_troubled
+
+    def _lease_until(self) -> float:
+        return math.inf if self._peers is None else self._peers.passed() + self._pace.lease.total_seconds()
+
+    async def _settle(self) -> None:
+        if self._peers is not None:
+            await self._peers.settle()
 
     def _is_quiet(self) -> bool:
         return not self._reserved and self._claims.is_quiet and self.unsettled == 0

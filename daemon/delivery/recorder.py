@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Protocol
@@ -65,6 +65,11 @@ class Recorder:
     def is_troubled(self) -> bool:
         """True while the store refuses a change: what is started now could not be recorded, and would be sent twice."""
         return self._overdue > 0 or self._in_trouble()
+
+    @property
+    def changing(self) -> Collection[Lane]:
+        """Lanes of which something is being recorded: what the store says of them may be older."""
+        return self._turns.keys()
 
     async def record(self, change: Record | SetLane | SetHealth | FlushDigests) -> tuple[Answer, bool]:
         """Return the store's answer, and whether the change was repeated: then the answer may be to the repetition.

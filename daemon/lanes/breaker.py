@@ -8,15 +8,18 @@ from typing import Final
 from hookline.rules import Breaker
 
 #: The window slides by as many steps: what is older than it is forgotten by a tenth of it late.
-_STEPS: Final = 10
+STEPS: Final = 10
 #: A probe that fails doubles the pause, up to so many times the first.
-_LONGEST_PAUSES: Final = 10
+LONGEST_PAUSES: Final = 10
 
 
 class CircuitBreaker:
     """Opens on the share of failures; then one probe for each pause until one is answered."""
 
     __slots__ = ("_counts", "_is_probing", "_pauses", "_step", "tries_at")
+
+    #: It counts for itself, by the policy of the moment.
+    is_shared = False
 
     def __init__(self) -> None:
         """Begin closed."""
@@ -65,7 +68,7 @@ class CircuitBreaker:
         if has_answered:
             self.close()
             return True
-        self._pauses = min(self._pauses * 2, _LONGEST_PAUSES)
+        self._pauses = min(self._pauses * 2, LONGEST_PAUSES)
         self.tries_at = now + policy.pause * self._pauses
         return False
 
@@ -84,7 +87,7 @@ class CircuitBreaker:
 
     def _count(self, policy: Breaker, now: datetime, *, has_answered: bool) -> bool:
         if self._step is None or not self._step[0] <= now < self._step[1]:
-            self._slide(policy.within / _STEPS, now)
+            self._slide(policy.within / STEPS, now)
         answers, failures = self._counts[-1]
         self._counts[-1] = (answers + has_answered, failures + (not has_answered))
         if has_answered:
@@ -98,7 +101,7 @@ class CircuitBreaker:
         return True
 
     def _slide(self, step: timedelta, now: datetime) -> None:
-        begins, missed = now, _STEPS
+        begins, missed = now, STEPS
         if self._step is not None and now >= self._step[1]:
             # Steps follow each other without a gap: else what is old would leave the window later and later.
             missed = (now - self._step[1]) // step
@@ -106,5 +109,5 @@ class CircuitBreaker:
         elif self._step is not None:
             # A clock that was set back begins a new step, and forgets nothing.
             missed = 0
-        self._counts = [*self._counts, *[(0, 0)] * (min(missed, _STEPS) + 1)][-_STEPS:]
+        self._counts = [*self._counts, *[(0, 0)] * (min(missed, STEPS) + 1)][-STEPS:]
         self._step = (begins, begins + step)

@@ -29,6 +29,10 @@ class LaneHealth:
         """Begin with what the store knows."""
         self._failing.update(failing)
 
+    def adopt(self, failing: Mapping[Lane, Health]) -> None:
+        """Go by what the store knows, which other nodes write too."""
+        self._failing = dict(failing)
+
     def failing_since(self, lane: Lane) -> datetime | None:
         """Return since when a lane only fails; None if it does not."""
         health = self._failing.get(lane)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from hookline.daemon.lanes.adopted_breaker import AdoptedBreaker
 from hookline.daemon.lanes.book import LaneBook, LaneStatus
 from hookline.daemon.lanes.policy import LanePolicy
+from hookline.daemon.lanes.throttle import Throttle
 from hookline.daemon.store.changes import Lane
+from hookline.daemon.store.sharing import NodeId, OpenBreaker
+from hookline.rules import Breaker
 
 #: A lane whose last attempt took as long is slow, until one is quicker.
 SLOW = timedelta(seconds=1)
@@ -28,9 +32,15 @@ class Lanes:
     quick lane may have more than it runs: what takes milliseconds should not wait for a transaction of its own.
     """
 
-    def __init__(self, policies: Callable[[Lane], LanePolicy], *, cap: int = 64) -> None:
-        """`policies` is asked each time, so that a reload counts at once; `cap` bounds all lanes together."""
+    def __init__(
+        self, policies: Callable[[Lane], LanePolicy], *, cap: int = 64, has_shared_breakers: bool = False
+    ) -> None:
+        """`policies` is asked each time, so that a reload counts at once; `cap` bounds all lanes together.
+
+        With `has_shared_breakers` they are the store's, and `adopt` says how they stand.
+        """
         self._policies = policies
+        self._has_shared_breakers = has_shared_breakers
         self._cap = cap
         self._for_idle_lanes = cap // 4
         self._for_slow_lanes = max(1, cap // 2)
@@ -177,6 +187,22 @@ class Lanes:
         """Let a lane that was away come back: one at a time, then more as answers come."""
         self._book(lane).throttle.start_slowly()
 
+    def adopt(self, down: Mapping[Lane, OpenBreaker], *, me: NodeId) -> None:
+        """Learn which lanes count as down for all nodes."""
+        for lane in {*self._books, *down}:
+            one = down.get(lane)
+            is_elsewhere = one is not None and one.probed_by not in {None, me}
+            self._book(lane).throttle.adopt(one, is_elsewhere=is_elsewhere)
+
+    def breaker_policy(self, lane: Lane) -> Breaker | None:
+        """Return when the lane counts as down; None if never."""
+        return self._policies(lane).bounds.breaker
+
+    @property
+    def running_in(self) -> Mapping[Lane, int]:
+        """How many run in each lane in which some do."""
+        return {lane: book.running for lane, book in self._books.items() if book.running}
+
     def is_held(self, lane: Lane) -> bool:
         """Say whether the lane is held."""
         book = self._books.get(lane)
@@ -257,6 +283,8 @@ class Lanes:
             if len(self._books) >= _REMEMBERED:
                 self._forget_idle()
             book = self._books[lane] = LaneBook()
+            if self._has_shared_breakers:
+                book.throttle = Throttle(AdoptedBreaker())
         return book
 
     def _forget_idle(self) -> None:

@@ -21,6 +21,8 @@ class LanePolicy:
     modifiers: Modifiers = field(default_factory=Modifiers)
     #: What bounds the lane as a whole.
     bounds: Bounds = field(default_factory=Bounds)
+    #: If it is one node's share of what the configuration says: by which view of the nodes.
+    view: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

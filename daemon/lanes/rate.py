@@ -9,6 +9,8 @@ from hookline.rules import Rate
 
 _SECOND = timedelta(seconds=1)
 _LEAST = timedelta(microseconds=1)
+#: A rate of one an hour must not wait an hour each time that a node comes or goes.
+_LONGEST_HANDOVER = timedelta(minutes=1)
 
 
 class Allowance:
@@ -33,6 +35,11 @@ class Allowance:
     def use(self, rate: Rate, now: datetime) -> None:
         """Count one that begins now."""
         self._used_until = max(self._used_until, now) + _terms(rate)[0]
+
+    def take_over(self, rate: Rate, now: datetime) -> None:
+        """Begin with nothing saved: another node may have begun one a moment ago. Waits no longer than a minute."""
+        interval, saved = _terms(rate)
+        self._used_until = max(self._used_until, now + min(interval, _LONGEST_HANDOVER) + saved)
 
     def put_off(self, by: timedelta) -> None:
         """Let as much be used as before the time was set ahead."""

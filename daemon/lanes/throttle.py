@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from hookline.daemon.lanes.adopted_breaker import AdoptedBreaker
 from hookline.daemon.lanes.breaker import CircuitBreaker
 from hookline.daemon.lanes.policy import LanePolicy
 from hookline.daemon.lanes.ramp import Ramp
 from hookline.daemon.lanes.rate import Allowance
+from hookline.daemon.store.sharing import OpenBreaker
+from hookline.rules import Rate
 from hookline.rules.windows import closes_in, is_open, opens_in
 
 #: Where there is no rate: more than any lane runs.
@@ -17,13 +20,15 @@ _PLENTY = 1 << 30
 class Throttle:
     """Breaker, slow start, rate and maintenance windows of one lane. None of them spends an attempt."""
 
-    __slots__ = ("_allowance", "_looked_at", "_maintenance", "_ramp", "_windows", "breaker")
+    __slots__ = ("_allowance", "_looked_at", "_maintenance", "_ramp", "_share", "_windows", "breaker")
 
-    def __init__(self) -> None:
-        """Begin with nothing in the way."""
-        self.breaker = CircuitBreaker()
+    def __init__(self, breaker: CircuitBreaker | AdoptedBreaker | None = None) -> None:
+        """Begin with nothing in the way. `breaker` is its own if None."""
+        self.breaker = breaker or CircuitBreaker()
         self._ramp: Ramp | None = None
         self._allowance: Allowance | None = None
+        #: Where nodes share the rate: this one's share, and by which view.
+        self._share: tuple[int, Rate] | None = None
         #: Of the windows that were looked at last: whether one is open, until when that is so, and since when known.
         self._windows: tuple[str, ...] = ()
         self._maintenance: tuple[bool, datetime] | None = None
@@ -49,12 +54,21 @@ class Throttle:
         self.breaker.close()
         self._ramp = Ramp()
 
+    def adopt(self, down: OpenBreaker | None, *, is_elsewhere: bool) -> None:
+        """Learn how the breaker stands that nodes share, and whether its probe is another node's."""
+        if not isinstance(self.breaker, AdoptedBreaker):
+            return
+        was_open = self.breaker.is_open
+        self.breaker.adopt(down.tries_at if down else None, is_elsewhere=is_elsewhere)
+        if self.breaker.is_open != was_open:
+            self._ramp = None if self.breaker.is_open else Ramp()
+
     def limit(self, policy: LanePolicy, now: datetime) -> int:
         """Return how many places may be taken at one time; 0: none before `goes_on_at`."""
         if policy.bounds.hold_during and self.maintenance_until(policy, now) is not None:
             return 0
         if self.breaker.is_open:
-            if policy.bounds.breaker is not None:
+            if policy.bounds.breaker is not None or self.breaker.is_shared:
                 return 0 if self.breaker.blocks(now) else 1
             self.start_slowly()
         return policy.concurrency if self._ramp is None else min(self._ramp.limit, policy.concurrency)
@@ -64,18 +78,14 @@ class Throttle:
         rate = policy.bounds.rate
         if rate is None:
             return _PLENTY
-        if self._allowance is None:
-            self._allowance = Allowance(now)
-        return self._allowance.left(rate, now)
+        return self._allowance_of(policy, rate, now).left(rate, now)
 
     def begin(self, policy: LanePolicy, now: datetime) -> None:
         """Count one that begins; where the lane is down, it is the probe."""
         self.breaker.begin()
         rate = policy.bounds.rate
         if rate is not None:
-            if self._allowance is None:
-                self._allowance = Allowance(now)
-            self._allowance.use(rate, now)
+            self._allowance_of(policy, rate, now).use(rate, now)
 
     def end(self, policy: LanePolicy, now: datetime, *, has_answered: bool) -> None:
         """Count one that ended, and was tried."""
@@ -111,6 +121,23 @@ class Throttle:
         if rate is None or self._allowance is None or self._allowance.left(rate, now) > spoken_for:
             return None
         return self._allowance.next_at(rate, now, spoken_for=spoken_for)
+
+    def _allowance_of(self, policy: LanePolicy, rate: Rate, now: datetime) -> Allowance:
+        if self._allowance is None:
+            self._allowance = Allowance(now)
+        if policy.view is not None:
+            share = (policy.view, rate)
+            if share != self._share:
+                self._change_share(share, now)
+        return self._allowance
+
+    def _change_share(self, share: tuple[int, Rate], now: datetime) -> None:
+        """Go by another share; what is more than before was another node's until now."""
+        before, self._share = self._share, share
+        is_next = before is not None and share[0] - before[0] in {0, 1}
+        if before is None or not is_next or share[1].count * before[1].per > before[1].count * share[1].per:
+            assert self._allowance is not None  # noqa: S101 - made by who calls
+            self._allowance.take_over(share[1], now)
 
     def maintenance_until(self, policy: LanePolicy, now: datetime) -> datetime | None:
         """Return when the maintenance window that is open ends; None if none is."""

@@ -134,6 +134,7 @@ class Replayer:
             rules_version=rules.version,
             matched=tuple(match.rule for match in routing.matches),
             deliveries=self._planner.deliveries(routing, event, now=self._clock()),
+            is_first=True,
         )
 
     def wake(self) -> None:
@@ -200,6 +201,7 @@ class Replayer:
             rules_version=rules.version,
             matched=tuple(match.rule for match in routing.matches),
             deliveries=deliveries,
+            is_first=stored.is_unrouted,
         )
 
     async def _match(

@@ -24,9 +24,10 @@ _LOOK_SECONDS: Final = 1.0
 class TrafficKeeper:
     """Notes the minutes while the daemon runs, and reads them at its start."""
 
-    def __init__(self, traffic: Traffic, *, store: Store, log: FilteringBoundLogger) -> None:
-        """Nothing happens before `begin`."""
+    def __init__(self, traffic: Traffic, *, store: Store, log: FilteringBoundLogger, fact: str = FACT) -> None:
+        """Nothing happens before `begin`. `fact` is another one for each process that shares the store."""
         self._traffic = traffic
+        self._fact = fact
         self._store = store
         self._log = log
         #: Of minutes that are over: written once.
@@ -38,7 +39,7 @@ class TrafficKeeper:
         """Read what the process before this one counted; once the clock goes on after it. Raises `StoreError`."""
         reader = self._store.reader()
         try:
-            fact = (await reader.facts()).get(FACT)
+            fact = (await reader.facts()).get(self._fact)
         finally:
             await reader.close()
         self._traffic.adopt(_read(fact.value if fact else None))
@@ -66,7 +67,7 @@ class TrafficKeeper:
         """Write down what was counted. Raises `StoreError`."""
         minutes = self._traffic.minutes()
         text = self._text(minutes)
-        await self._store.note(FACT, {"minutes": text, "ran": _stretches(minutes)})
+        await self._store.note(self._fact, {"minutes": text, "ran": _stretches(minutes)})
         self._noted, self._noted_at = text, minutes[-1].at
 
     def _text(self, minutes: list[MinuteCounts]) -> str:

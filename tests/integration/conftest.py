@@ -17,6 +17,7 @@ from hookline.daemon.config.settings import Address, Admin, Destination, Limits,
 from hookline.daemon.delivery.runner import Work
 from hookline.daemon.outbound.connections import Listeners
 from hookline.daemon.secrets import Secrets
+from hookline.daemon.store.places import SqliteFile
 from hookline.plugins import Delivery
 from hookline.rules import Event, EventId, Modifiers, Step
 
@@ -151,7 +152,8 @@ class Bench:
             public_url=None,
             trusted_proxies=(),
             admin=Admin(listen=Address(host="127.0.0.1", port=1), token=None),
-            store=folder / "hookline.db",
+            store=SqliteFile(folder / "hookline.db"),
+            state=folder,
             rules=(),
             plugins=plugins,
             workers=0,

@@ -16,6 +16,7 @@ import pytest
 
 from hookline.daemon.delivery.dispatcher import Dispatcher, LanePolicy, Material, Pace
 from hookline.daemon.delivery.notices import NoNotices, Notices
+from hookline.daemon.delivery.peers import Peers
 from hookline.daemon.delivery.recorder import Recorder
 from hookline.daemon.delivery.runner import Inspection, Result, Work
 from hookline.daemon.ids import Ids
@@ -340,6 +341,7 @@ async def at_work(
     bounds: Bounds | None = None,
     notices: Notices | None = None,
     in_trouble: Callable[[], bool] = lambda: False,
+    peers: Peers | None = None,
 ) -> AsyncIterator[House]:
     commit = GroupCommit(store)
     runner = runner or ScriptedRunner()
@@ -357,6 +359,7 @@ async def at_work(
         notices=notices,
         pace=pace,
         in_trouble=in_trouble,
+        peers=peers,
     )
     async with anyio.create_task_group() as group:
         group.start_soon(commit.run)
@@ -613,6 +616,29 @@ async def test_a_result_whose_lease_was_lost_is_dropped(store: Store, clock: Clo
         await house.settle()
         assert await house.state(delivery) is State.PENDING
     assert len(house.log.of("delivery.lease_lost")) == 1
+    assert len(house.log.of("delivery.result_dropped")) == 1
+
+
+async def test_what_is_claimed_anew_while_its_first_attempt_runs_here_counts_once(
+    store: Store, clock: Clock, ids: Ids
+) -> None:
+    runner = ScriptedRunner()
+    go_on = anyio.Event()
+    runner.waits_for("erp", go_on)
+    async with at_work(store, clock, ids, runner=runner) as house:
+        (delivery,) = await house.accept(step_for("erp"))
+        await house.until_tries(1)
+        clock.advance(timedelta(minutes=5))
+        # As another node does that shares the store.
+        (lost,) = await store.lost(limit=10)
+        taken = Record(delivery_id=lost.id, token=lost.token, attempt=None, state=State.PENDING)
+        assert await house.commit.submit(taken) is True
+        house.dispatcher.wake()
+        await house.until_tries(2)
+        go_on.set()
+        await house.settle()
+        assert await house.state(delivery) is State.DELIVERED
+        assert len(await house.attempts(delivery)) == 1
     assert len(house.log.of("delivery.result_dropped")) == 1
 
 

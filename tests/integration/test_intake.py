@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from hookline.daemon.replaying.replayer import Replayer
 from hookline.daemon.replaying.request import ReplayRequest
 from hookline.daemon.sources.build import build_source
 from hookline.daemon.sources.port import IncomingRequest, NormalizedEvent, SourceSettings
-from hookline.daemon.store.changes import Accept, Accepted, Change, Lane, Token
+from hookline.daemon.store.changes import Accept, Accepted, Answer, Change, Lane, Token
 from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import Store, StoreError
 from hookline.daemon.store.sqlite.store import SqliteStore
@@ -278,6 +279,23 @@ async def test_of_a_batch_only_the_new_ones_start(house: House) -> None:
 async def test_a_full_lane_is_told_that_something_waits(house: House) -> None:
     house.slots.full.add("erp")
     await house.accept("k1")
+    assert house.slots.queues == [("erp", timedelta(0))]
+    assert [claimed.destination for claimed, _ in house.slots.started] == ["log"]
+
+
+async def test_what_another_node_keeps_back_waits_and_gives_its_place_back(house: House) -> None:
+    write = house.store.write
+
+    async def keeps_back(changes: Sequence[Change]) -> list[Answer]:
+        answers = await write(changes)
+        ((accepted,),) = answers  # type: ignore[misc]
+        (new,) = changes[0].events  # type: ignore[union-attr]
+        kept_back = tuple(one.id for one in new.deliveries if one.lane == "erp")
+        return [(replace(accepted, kept_back=kept_back),)]  # type: ignore[type-var, list-item]
+
+    house.store.write = keeps_back  # type: ignore[method-assign]
+    await house.accept("k1")
+    assert house.slots.reserved == {}
     assert house.slots.queues == [("erp", timedelta(0))]
     assert [claimed.destination for claimed, _ in house.slots.started] == ["log"]
 

@@ -21,6 +21,7 @@ from hookline.daemon.reload.live import LastReload, Live, ReloadFaultError
 from hookline.daemon.reload.live_sources import LiveSources
 from hookline.daemon.reload.missing import settle_lanes
 from hookline.daemon.secrets import Secrets
+from hookline.daemon.sources.learned import FileLearnedSecrets, learned_secrets_folder
 from hookline.daemon.store.changes import Accept, Lane, NewDelivery, NewEvent, Request, SetLane
 from hookline.daemon.store.memory.store import MemoryStore
 from hookline.daemon.store.port import StoreError
@@ -68,7 +69,9 @@ class House:
             settings,
             environ=ENVIRON,
             runner=self.runner,
-            sources=LiveSources(settings.store, live=lambda: self.live.current, log=log),
+            sources=LiveSources(
+                FileLearnedSecrets(learned_secrets_folder(settings.state)), live=lambda: self.live.current, log=log
+            ),
             store=self.store,
             clock=lambda: NOW,
             log=log,
