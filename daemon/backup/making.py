@@ -190,13 +190,13 @@ def _check_room(wanted: Wanted, size: int) -> None:
 
 def _others(wanted: Wanted) -> dict[str, Path]:
     """Return what belongs to a store besides its file, by the names inside."""
-    secrets = learned_secrets_folder(wanted.store)
+    secrets = learned_secrets_folder(wanted.store.parent)
     found = {}
     if secrets.is_dir():
         # What ends so was being written.
         kept = sorted(path for path in secrets.iterdir() if path.is_file() and path.suffix != ".new")
         found = {f"{LEARNED_SECRETS}{path.name}": path for path in kept}
-    token = admin_token_file(wanted.store)
+    token = admin_token_file(wanted.store.parent)
     if token.is_file():
         found[ADMIN_TOKEN] = token
     return found | {f"{CONFIG}{name}": path for name, path in wanted.config.items()}

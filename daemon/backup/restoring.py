@@ -168,9 +168,9 @@ def _bring_back(unpacked: Unpacked, store: Path) -> tuple[tuple[Path, ...], tupl
     back, left = [], []
     for name in unpacked.manifest.parts:
         if name.startswith(LEARNED_SECRETS):
-            path = learned_secrets_folder(store) / name.removeprefix(LEARNED_SECRETS)
+            path = learned_secrets_folder(store.parent) / name.removeprefix(LEARNED_SECRETS)
         elif name == ADMIN_TOKEN:
-            path = admin_token_file(store)
+            path = admin_token_file(store.parent)
         else:
             continue
         if path.exists():

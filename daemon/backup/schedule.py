@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from hookline.daemon.backup.making import Wanted
 from hookline.daemon.config.settings import Backup, Settings
+from hookline.daemon.store.places import SqliteFile
 from hookline.daemon.store.port import Store, StoreError
 from hookline.rules import Json
 
@@ -65,8 +66,14 @@ class BackupSchedule:
         while True:
             settings, now = self.settings(), self.clock()
             backup = settings.backup
-            if backup is not None and now >= due_at(backup, last=self._last, failed=self._failed, now=now):
-                await self._make_one(settings.store, backup, keep_free=settings.limits.free_space_bytes)
+            # Of a database the configuration has none.
+            file = settings.store
+            if (
+                isinstance(file, SqliteFile)
+                and backup is not None
+                and now >= due_at(backup, last=self._last, failed=self._failed, now=now)
+            ):
+                await self._make_one(file.path, backup, keep_free=settings.limits.free_space_bytes)
             await anyio.sleep(self.look_s)
 
     async def noted(self, said: Mapping[str, Any]) -> None:

@@ -30,11 +30,13 @@ _COMMANDS = {
     "destinations": "say how each destination stands, show one, or test one",
     "hold": "let a destination's deliveries wait",
     "release": "let a held destination's deliveries go on",
+    "nodes": "list the daemons that share the store",
     "reload": "let what is on disk go live, if all of it is well",
     "plugins": "list the actions there are, show the options of one, or write a new one",
     "backup": "make a verified copy of the store, while the daemon runs or not",
     "restore": "put a backup in the store's place",
     "recover": "save what can be read of a damaged store",
+    "migrate-store": "move everything from a SQLite store into a PostgreSQL database",
     "vacuum": "write the store's file anew, with nothing left in it of what was removed",
     "token": "list who may ask the admin API, make a token, or drop one",
     "audit": "list what was done by hand, and what retention removed",
@@ -54,8 +56,9 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         # hold and release are one thing and its opposite, and share a module.
-        module = "hold" if cmd_name == "release" else cmd_name
-        command = getattr(importlib.import_module(f"hookline.daemon.commands.{module}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        module = "hold" if name == "release" else name
+        command = getattr(importlib.import_module(f"hookline.daemon.commands.{module}"), name)
         assert isinstance(command, click.Command)  # noqa: S101
         return command
 

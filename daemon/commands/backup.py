@@ -11,6 +11,7 @@ from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.opening import again, open_settings, tell_daemon
 from hookline.daemon.commands.output import fail, print_json
 from hookline.daemon.commands.stages import Stages
+from hookline.daemon.commands.store_file import store_file
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.rule_files import rule_files, rule_test_files
 from hookline.daemon.store.port import StoreError
@@ -33,15 +34,16 @@ def backup(target: Path | None, config_path: Path | None, *, as_json: bool, with
     from hookline.daemon.backup.quiet import give_way
 
     settings = open_settings(config_path, offline=True)
-    if not settings.store.exists():
-        fail(f"No store at {settings.store}: has the daemon run yet? Start it with: hookline run -c {settings.path}")
+    store = store_file(settings, instead="pg_dump, or base backups and WAL archiving; see docs/postgresql.md")
+    if not store.exists():
+        fail(f"No store at {store}: has the daemon run yet? Start it with: hookline run -c {settings.path}")
     folder, name = _place(settings, target)
     stages = Stages()
     give_way()
     try:
         made = make_backup(
             Wanted(
-                store=settings.store,
+                store=store,
                 folder=folder,
                 name=name,
                 keep_free=settings.limits.free_space_bytes,
@@ -53,7 +55,7 @@ def backup(target: Path | None, config_path: Path | None, *, as_json: bool, with
         stages.clear()
         fail(f"No backup was made: {error}.")
     stages.clear()
-    _note(settings, made.to_json())
+    _note(settings, store, made.to_json())
     if as_json:
         print_json(made.to_json())
         return
@@ -72,7 +74,7 @@ def backup(target: Path | None, config_path: Path | None, *, as_json: bool, with
 def _place(settings: Settings, target: Path | None) -> tuple[Path, str | None]:
     """Return the folder, and the name if one was given."""
     if target is None:
-        return (settings.backup.to if settings.backup else settings.store.parent / "backups"), None
+        return (settings.backup.to if settings.backup else settings.state / "backups"), None
     target = target.absolute()
     return (target, None) if target.is_dir() else (target.parent, target.name)
 
@@ -89,14 +91,14 @@ def _configuration(settings: Settings) -> dict[str, Path]:
     }
 
 
-def _note(settings: Settings, made: dict[str, object]) -> None:
+def _note(settings: Settings, file: Path, made: dict[str, object]) -> None:
     """Let the store know when the last backup was made, for `doctor`."""
     from hookline.daemon.backup.offline import InUseError, locked, note, writing
     from hookline.daemon.backup.schedule import LAST_BACKUP, NOTED
 
     said = {name: made[name] for name in NOTED if name in made} | {"by": "cli"}
     try:
-        with locked(settings.store), writing(settings.store) as store:
+        with locked(file), writing(file) as store:
             note(store, LAST_BACKUP, said)
     except InUseError:
         if not tell_daemon(settings, "backups", said):

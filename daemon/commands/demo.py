@@ -106,7 +106,7 @@ def _say_what_next(played: list[Played], config: Path) -> None:
 async def _show(service: Service, settings: Settings, ins: StandIns) -> list[Played]:
     public, admin = service.addresses[0], service.addresses[-1]
     rules = service.live.current.rules
-    token = admin_token_file(settings.store)
+    token = admin_token_file(settings.state)
     click.echo(f"Hookline {VERSION} on http://{public}, dashboard http://{admin} (log in with what is in {token})")
     click.echo(
         f"examples/quickstart: {len(settings.sources)} sources, {len(rules.rules)} rules, "

@@ -20,7 +20,7 @@ _CONFIG = """\
 version: 1
 listen: 127.0.0.1:8080              # public: put your TLS proxy in front of it
 admin: {{listen: 127.0.0.1:8081}}     # for you alone; the token is made at the first start
-store: sqlite:hookline.db
+store: sqlite:hookline.db           # one file; for several machines: postgresql://hookline@db.example.com/hookline
 rules: rules                        # a folder of *.yaml
 plugins: plugins                    # a folder of *.py: each is an action
 
@@ -54,7 +54,7 @@ fallback:                           # events that no rule above matched
 
 
 # What git must not take along: secrets, and what the daemon writes beside its configuration.
-_IGNORED = "credentials/\nadmin-token\nlearned-secrets/\nhookline.db*\nbackups/\n"
+_IGNORED = "credentials/\nadmin-token\nnode\nlearned-secrets/\nhookline.db*\nbackups/\n"
 
 
 @click.command()

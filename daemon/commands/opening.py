@@ -17,11 +17,12 @@ from hookline.daemon.backup.ownership import operator
 from hookline.daemon.commands.output import EXIT_CONFIG, fail, print_problems
 from hookline.daemon.config.load import ConfigError, find_config, load_settings
 from hookline.daemon.config.settings import Settings
+from hookline.daemon.store.places import PostgresDatabase, SqliteFile
 from hookline.daemon.store.port import Reader, StoreError
 from hookline.daemon.store.sqlite.reader import SqliteReader
 from hookline.daemon.version import VERSION
 
-#: The environment's token, before the configured one and the one beside the store.
+#: The environment's token, before the configured one and the one in the state folder.
 TOKEN: Final = "HOOKLINE_TOKEN"  # noqa: S105 - its name
 #: A daemon that takes longer to say that it is there is not asked anything else: the store tells as much.
 _THERE_S: Final = 1.0
@@ -46,7 +47,7 @@ def open_settings(config_path: Path | None, *, offline: bool = False) -> Setting
 
 @asynccontextmanager
 async def reading(settings: Settings) -> AsyncIterator[Reader]:
-    """Look into the store: through the daemon if it runs, else into the file. Ends with a word if neither can be."""
+    """Look into the store: through the daemon if it runs, else directly. Ends with a word if neither can be."""
     async with looking(settings) as reader:
         if reader is None:
             fail(
@@ -58,14 +59,33 @@ async def reading(settings: Settings) -> AsyncIterator[Reader]:
 @asynccontextmanager
 async def looking(settings: Settings) -> AsyncIterator[Reader | None]:
     """Look into the store as `reading` does; None before the daemon's first start, when there is none."""
-    reader = await _reader(settings)
-    if reader is None:
-        yield None
-        return
     try:
-        yield reader
+        client = await anyio.to_thread.run_sync(_daemon, settings)
+        if client is not None:
+            async with _closing(ApiReader(client)) as reader:
+                yield reader
+            return
+        match settings.store:
+            case SqliteFile(path=path):
+                if not _is_there(path):
+                    yield None
+                    return
+                async with _closing(_file_reader(settings, path)) as reader:
+                    yield reader
+            case PostgresDatabase() as place:
+                # Not needed, and not there, where the store is a file.
+                from hookline.daemon.store.postgres.visiting import reader_of
+
+                async with reader_of(place) as reader:
+                    yield reader
     except StoreError as error:
         fail(str(error))
+
+
+@asynccontextmanager
+async def _closing(reader: Reader) -> AsyncIterator[Reader]:
+    try:
+        yield reader
     finally:
         await reader.close()
 
@@ -121,18 +141,13 @@ def tell_daemon(settings: Settings, path: str, body: Any) -> bool:
     return True
 
 
-async def _reader(settings: Settings) -> Reader | None:
-    client = await anyio.to_thread.run_sync(_daemon, settings)
-    if client is not None:
-        return ApiReader(client)
-    if not _is_there(settings.store):
-        return None
-    if not os.access(settings.store, os.R_OK):
+def _file_reader(settings: Settings, path: Path) -> SqliteReader:
+    if not os.access(path, os.R_OK):
         fail(
-            f"{settings.store} is not {operator()}'s to read, and no daemon of version {VERSION} at "
+            f"{path} is not {operator()}'s to read, and no daemon of version {VERSION} at "
             f"{settings.admin.listen} takes the token: set {TOKEN} (hookline token add), or do it as the store's owner."
         )
-    return SqliteReader(settings.store)
+    return SqliteReader(path)
 
 
 def _daemon(settings: Settings) -> ApiClient | None:
@@ -180,13 +195,13 @@ def _client(settings: Settings, *, timeout: float) -> ApiClient | None:
 
 def _kept_token(settings: Settings) -> str | None:
     try:
-        return read_admin_token(settings.store)
+        return read_admin_token(settings.state)
     except PermissionError:
         return None
 
 
 def _no_token(settings: Settings) -> str:
-    file = admin_token_file(settings.store)
+    file = admin_token_file(settings.state)
     if _is_there(file):
         return f"{file} is not {operator()}'s to read: set {TOKEN} (hookline token add)."
-    return f"No admin token beside {settings.store}: the daemon makes it at its first start."
+    return f"No admin token in {settings.state}: the daemon makes it at its first start."

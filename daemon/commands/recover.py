@@ -12,6 +12,7 @@ from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.opening import again, open_settings
 from hookline.daemon.commands.output import fail, print_json, print_table, stamp
 from hookline.daemon.commands.stages import Stages
+from hookline.daemon.commands.store_file import store_file
 from hookline.daemon.ids import encode, made_at
 from hookline.daemon.store.port import StoreError
 
@@ -50,7 +51,7 @@ def recover(config_path: Path | None, target: Path | None, *, as_json: bool, is_
     from hookline.daemon.backup.replacing import put_in_place
 
     settings = open_settings(config_path, offline=True)
-    store = settings.store
+    store = store_file(settings, instead="pg_amcheck finds damage, and a base backup with its WAL is restored")
     if not store.exists():
         fail(f"No store at {store}: to put a backup there: {again('restore FILE', config_path)}")
     made = target.absolute() if target else store.with_name(f"{store.name}.recovered")

@@ -13,7 +13,14 @@ from hookline.daemon.commands import config_option
 from hookline.daemon.commands.opening import again, open_settings
 from hookline.daemon.commands.output import ago, fail, print_table, stamp
 from hookline.daemon.commands.picking import confirm
+from hookline.daemon.commands.store_file import store_file
 from hookline.daemon.store.port import StoreError
+
+# A backup of a SQLite file is looked at in a folder, wherever the store is.
+_INSTEAD = (
+    "pg_restore, or a base backup and its WAL; a backup of a SQLite file is put into a folder by --to, and moved from "
+    "there by `hookline migrate-store`"
+)
 
 
 @click.command()
@@ -36,7 +43,7 @@ def restore(backup: Path, config_path: Path | None, folder: Path | None, *, hold
 
     try:
         if folder is None:
-            store = open_settings(config_path, offline=True).store
+            store = store_file(open_settings(config_path, offline=True), instead=_INSTEAD)
         else:
             store = folder.absolute() / Path(read_manifest(backup).store).name
         if folder is None or not folder.exists():

@@ -47,7 +47,11 @@ def run(config_path: Path | None, log_level: str | None) -> None:
         manager = take_manager(os.environ, pid=os.getpid())
     except ListenError as error:
         fail(_sentence(error), EXIT_FINDINGS)
-    run_service(Service(settings, environ=os.environ, manager=manager), signals, say=partial(_say, settings))
+    try:
+        service = Service(settings, environ=os.environ, manager=manager)
+    except StoreError as error:
+        sys.exit(_say(settings, error))
+    run_service(service, signals, say=partial(_say, settings))
 
 
 def _say(settings: Settings, error: BaseException) -> int:

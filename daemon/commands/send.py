@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import click
 
 from hookline.daemon.commands import config_option, json_option
@@ -18,7 +19,10 @@ from hookline.daemon.commands.source_names import no_source
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.log import printable
 from hookline.daemon.sources.learned import FileLearnedSecrets, learned_secrets_folder
+from hookline.daemon.sources.port import RequestRejected
 from hookline.daemon.sources.samples import Sample, forge, make_sample, sample_types
+from hookline.daemon.sources.shared_secrets import LEARNED, secrets_of
+from hookline.daemon.store.places import PostgresDatabase
 from hookline.daemon.store.port import StoreError
 
 #: What a forged sample is answered if all is well: not proven, not allowed, or no such path.
@@ -76,13 +80,40 @@ def send(
         click.echo(f"What the rules did with it: {again(f'explain {event_id}', config_path)}", err=True)
 
 
-class _KeptSecrets(FileLearnedSecrets):
+class _KeptSecrets:
     """What senders brought themselves, read when a sample has to be signed with it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     def known(self, source: str) -> tuple[str, ...]:
         """Return the secrets that a source has learned. Raises `StoreError` if they cannot be read."""
-        self.load()
-        return super().known(source)
+        store = self._settings.store
+        if isinstance(store, PostgresDatabase):
+            return anyio.run(_ask_for_secrets, store, source)
+        kept = FileLearnedSecrets(learned_secrets_folder(self._settings.state))
+        kept.load()
+        return kept.known(source)
+
+    def is_waiting(self, source: str) -> bool:
+        """Say whether a source has no secret yet. Raises `StoreError` if that cannot be read."""
+        return not self.known(source)
+
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """Do nothing: they are read each time."""
+
+    async def learn(self, source: str, secret: str) -> None:
+        """Refuse it: only the daemon learns."""
+        raise RequestRejected("handshake", 403, "only the daemon learns")
+
+
+async def _ask_for_secrets(place: PostgresDatabase, source: str) -> tuple[str, ...]:
+    # Not needed, and not there, where the store is a file.
+    from hookline.daemon.store.postgres.secrets import kept
+    from hookline.daemon.store.postgres.visiting import visited
+
+    async with visited(place) as server:
+        return () if server is None else secrets_of((await kept(server, LEARNED))[1], source)
 
 
 def _make(
@@ -97,7 +128,7 @@ def _make(
             changes=changes,
             public_url=settings.public_url,
             types=settings.source_types,
-            learned=_KeptSecrets(learned_secrets_folder(settings.store)),
+            learned=_KeptSecrets(settings),
         )
     except (ValueError, StoreError) as error:
         said = str(error)

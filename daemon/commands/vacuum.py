@@ -9,6 +9,7 @@ import click
 from hookline.daemon.commands import config_option, json_option
 from hookline.daemon.commands.opening import again, open_settings
 from hookline.daemon.commands.output import fail, print_json
+from hookline.daemon.commands.store_file import store_file
 from hookline.daemon.store.port import StoreError
 
 
@@ -25,7 +26,7 @@ def vacuum(config_path: Path | None, *, as_json: bool) -> None:
     from hookline.daemon.backup.pages import in_words
     from hookline.daemon.deleting.rewriting import rewrite
 
-    store = open_settings(config_path, offline=True).store
+    store = store_file(open_settings(config_path, offline=True), instead="VACUUM FULL, while no node runs")
     if not store.exists():
         fail(f"No store at {store}.")
     try:

@@ -23,10 +23,12 @@ from hookline.daemon.config.settings import (
     Retention,
     Settings,
 )
+from hookline.daemon.config.store import check_beside_database, read_store, resolve_store
 from hookline.daemon.regular_file import read_regular
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.public_url import parse_public_url
 from hookline.daemon.sources.types import load_source_types
+from hookline.daemon.store.places import SqliteFile
 from hookline.rules import Json, Place, Problem
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.reader import read_bytes
@@ -165,8 +167,9 @@ class _Loading:
 
     def settings(self, document: Entries, actions: Collection[str] | None) -> Settings:
         variables = self._variables(document)
-        references = References(self._secrets.with_variables(variables), self._findings, is_offline=self._offline)
-        top = Section(self._resolved(document, references), self._findings)
+        lookup = self._secrets.with_variables(variables)
+        references = References(lookup, self._findings, is_offline=self._offline)
+        top = Section(self._resolved(document, references, lookup), self._findings)
         self._check_version(top, document)
         top.has("vars")
         listen = read_addresses(top.take("listen"), self._folder, self._findings, _DEFAULT_LISTEN)
@@ -177,13 +180,18 @@ class _Loading:
         types = load_source_types(plugins if plugins is not None and plugins.is_dir() else None)
         self._findings.problems.extend(types.problems)
         self.texts = types.texts
+        store = read_store(top, document.entries.get("store"), self._state_folder(), is_offline=self._offline)
+        limits = top.section("limits")
+        if not isinstance(store, SqliteFile):
+            check_beside_database(top, limits)
         settings = Settings(
             path=self._path,
             listen=listen,
             public_url=public_url,
             trusted_proxies=read_networks(top.take("trusted_proxies"), self._findings),
             admin=self._admin(top, listen),
-            store=top.read("store", self._store_path, self._store_path("sqlite:hookline.db")),
+            store=store,
+            state=store.path.parent if isinstance(store, SqliteFile) else self._state_folder(),
             rules=self._rules(top.take("rules")),
             plugins=plugins,
             workers=top.integer("workers", 1, low=0, high=_MOST_WORKERS),
@@ -191,7 +199,7 @@ class _Loading:
             allow_commands=top.flag("allow_commands", default=False),
             reload=top.read("reload", _reload, "watch"),
             retention=self._retention(top.section("retention")),
-            limits=self._limits(top.section("limits")),
+            limits=self._limits(limits),
             backup=self._backup(top),
             log=self._log(top.section("log")),
             vars=variables,
@@ -218,10 +226,13 @@ class _Loading:
         node = document.entries.get("vars")
         return {} if node is None or is_null(node) else read_variables(node, self._findings)
 
-    def _resolved(self, document: Entries, references: References) -> Entries:
+    @staticmethod
+    def _resolved(document: Entries, references: References, lookup: Secrets) -> Entries:
         """Return the document with references replaced, but where each part sees to its own."""
-        apart = {"vars", "sources", "destinations"}
+        apart = {"vars", "sources", "destinations", "store"}
         entries = {key: node if key in apart else references.resolve(node) for key, node in document.entries.items()}
+        if "store" in entries:
+            entries["store"] = resolve_store(entries["store"], references, lookup)
         return Entries(entries, document.keys, document.place, document.path)
 
     def _check_version(self, top: Section, document: Entries) -> None:
@@ -247,18 +258,6 @@ class _Loading:
             if at is not None:
                 self._findings.error(at, message, "give it a port of its own, as in 127.0.0.1:8081")
         return Admin(listen=addresses[0], token=token, hosts=hosts)
-
-    def _store_path(self, text: str) -> Path:
-        if text.startswith(("postgresql:", "postgres:")):
-            raise ValueError("PostgreSQL is not in this version yet: write sqlite:hookline.db")
-        path = text.removeprefix("sqlite:")
-        if path == text or not path.strip() or "\0" in path:
-            raise ValueError(f'"{text[:80]}" names no store: write sqlite: and a path, as in sqlite:hookline.db')
-        if path.startswith((":", "//")):
-            raise ValueError(
-                f'"{text[:80]}" names no file: write sqlite: and a path, as in sqlite:/var/lib/hookline/hookline.db'
-            )
-        return self._state_folder() / path
 
     def _state_folder(self) -> Path:
         return state_folder(self._path, self._environ)

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from hookline.daemon.sources.port import SourceSettings
 from hookline.daemon.sources.types import BUILT_IN, SourceTypes
+from hookline.daemon.store.places import StorePlace
 from hookline.rules import Bounds, Json, Modifiers, Place, Problem
 
 #: How many deliveries of one destination run at one time, if it says nothing.
@@ -40,7 +41,7 @@ class Admin:
     """The admin listener."""
 
     listen: Address
-    #: Bearer token; None: one is made at the first start and kept beside the store.
+    #: Bearer token; None: one is made at the first start and kept in `Settings.state`; nodes of one database share it.
     token: str | None = field(repr=False)
     #: Names, besides its address and localhost, that it may be called by: those of a proxy in front of it.
     hosts: tuple[str, ...] = ()
@@ -121,8 +122,10 @@ class Settings:
     #: Peers whose `X-Forwarded-For` is believed.
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     admin: Admin
-    #: The SQLite file.
-    store: Path
+    store: StorePlace
+    #: The folder of what is this daemon's alone, such as its admin token: for SQLite the file's, else where systemd
+    #: says, or beside the configuration.
+    state: Path
     #: Files or folders.
     rules: tuple[Path, ...]
     #: The folder, if configured or present.

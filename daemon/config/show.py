@@ -13,6 +13,7 @@ from hookline.daemon.config.settings import Destination, Settings
 from hookline.daemon.config.written_secrets import SECRET_KEY
 from hookline.daemon.secrets import MASK
 from hookline.daemon.sources.types import SourceTypes
+from hookline.daemon.store.places import SqliteFile
 from hookline.rules import Json, Modifiers
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.interpolation import find_references
@@ -57,7 +58,7 @@ class _Show:
         yield self._line(2, "listen", str(settings.admin.listen), ("admin", "listen"))
         yield self._line(2, "token", settings.admin.token and MASK, ("admin", "token"), "made at the first start")
         yield self._line(2, "hosts", list(settings.admin.hosts), ("admin", "hosts"))
-        yield self._line(0, "store", f"sqlite:{settings.store}", ("store",))
+        yield self._line(0, "store", str(settings.store), ("store",))
         rules: list[Json] = [str(path) for path in settings.rules]
         yield self._line(0, "rules", rules[0] if len(rules) == 1 else rules, ("rules",))
         yield self._line(0, "plugins", str(settings.plugins) if settings.plugins else None, ("plugins",))
@@ -81,7 +82,8 @@ class _Show:
         yield self._line(2, "in_flight", _size(limits.in_flight_bytes), ("limits", "in_flight"))
         yield self._line(2, "body_timeout", format_duration(limits.body_timeout), ("limits", "body_timeout"))
         yield self._line(2, "batch", limits.batch, ("limits", "batch"))
-        yield self._line(2, "free_space", _size(limits.free_space_bytes), ("limits", "free_space"))
+        if isinstance(settings.store, SqliteFile):
+            yield self._line(2, "free_space", _size(limits.free_space_bytes), ("limits", "free_space"))
         if settings.backup is not None:
             yield "backup:"
             yield self._line(2, "to", str(settings.backup.to), ("backup", "to"))

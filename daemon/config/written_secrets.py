@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from hookline.daemon.config.database import secrets_in
 from hookline.daemon.config.settings import Settings
+from hookline.daemon.store.places import PostgresDatabase
 
 #: Keys of what nobody but the two sides should know.
 SECRET_KEY: Final = re.compile(
@@ -15,7 +17,9 @@ SECRET_KEY: Final = re.compile(
 
 
 def written_secrets(settings: Settings) -> Iterator[str]:
-    """Yield every text under such a key, of the admin listener, the sources and the destinations."""
+    """Yield every text under such a key, of the admin listener, the store, the sources and the destinations."""
+    if isinstance(settings.store, PostgresDatabase):
+        yield from secrets_in(settings.store)
     if settings.admin.token is not None:
         yield settings.admin.token
     for source in settings.sources.values():

@@ -19,14 +19,15 @@ from hookline.daemon.config.settings import Settings
 from hookline.daemon.doctor.bounded import Bounded, Failed, failure_of
 from hookline.daemon.doctor.clock import check_clock, check_zones
 from hookline.daemon.doctor.configuration import check_configuration, check_live, check_rules
+from hookline.daemon.doctor.database import check_nodes
 from hookline.daemon.doctor.destinations import check_dead, check_destinations
 from hookline.daemon.doctor.finding import Finding, warn
 from hookline.daemon.doctor.listeners import check_listeners
-from hookline.daemon.doctor.look import look_at_daemon, look_at_rules, look_at_store
+from hookline.daemon.doctor.look import look_at_daemon, look_at_database, look_at_rules, look_at_store
 from hookline.daemon.doctor.online import SECONDS, begin_online
 from hookline.daemon.doctor.permissions import check_permissions, check_root
 from hookline.daemon.doctor.process import check_daemon, check_limits
-from hookline.daemon.doctor.program import check_python, check_sqlite
+from hookline.daemon.doctor.program import check_driver, check_python
 from hookline.daemon.doctor.room import check_room
 from hookline.daemon.doctor.secrets import check_secrets
 from hookline.daemon.doctor.service import check_unit, look_at_unit
@@ -49,6 +50,7 @@ _CHECKS: Final[Mapping[str, Callable[[Sight], list[Finding]]]] = {
     "listen": check_listeners,
     "files": check_limits,
     "store": check_store,
+    "nodes": check_nodes,
     "backup": check_backups,
     "disk": check_room,
     "permissions": lambda sight: [*check_permissions(sight), *check_root(sight)],
@@ -60,7 +62,7 @@ _CHECKS: Final[Mapping[str, Callable[[Sight], list[Finding]]]] = {
     "clock": check_clock,
     "time zones": lambda _: check_zones(),
     "python": lambda _: [check_python()],
-    "sqlite": lambda _: [check_sqlite()],
+    "sqlite": check_driver,
 }
 
 
@@ -120,6 +122,7 @@ def _look(config_path: Path | None, environ: Mapping[str, str], bounded: Bounded
     known = DaemonSight() if isinstance(daemon, Failed) else daemon
     begun: dict[str, Future[Any]] = {
         "store": bounded.begin(partial(look_at_store, settings, known, sight.now)),
+        "database": bounded.begin(partial(look_at_database, settings)),
         "unit": bounded.begin(partial(look_at_unit, known.pid, settings)),
     }
     rules = _load_rules(settings, environ)

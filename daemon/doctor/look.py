@@ -8,7 +8,8 @@ import socket
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +24,23 @@ from hookline.daemon.config.settings import Address, Settings
 from hookline.daemon.destinations.states import destination_states
 from hookline.daemon.doctor.bounded import Failed
 from hookline.daemon.doctor.permissions import strange_code
-from hookline.daemon.doctor.sight import GROWTH_WINDOW, MOST_DEAD, UNUSED_AFTER, DaemonSight, RulesSight, StoreSight
+from hookline.daemon.doctor.sight import (
+    GROWTH_WINDOW,
+    MOST_DEAD,
+    UNUSED_AFTER,
+    DaemonSight,
+    FileSight,
+    RulesSight,
+    StoreSight,
+)
+from hookline.daemon.nodes.identity import FILE as NODE_FILE
 from hookline.daemon.reload.live_rules import check_rules
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.report import source_reports
 from hookline.daemon.store.changes import State
+from hookline.daemon.store.database_state import DatabaseState
+from hookline.daemon.store.places import PostgresDatabase, SqliteFile
+from hookline.daemon.store.port import Reader
 from hookline.daemon.store.sqlite.reader import SqliteReader
 from hookline.daemon.store.stored import DeliveryFilter
 from hookline.daemon.workers.worker_runner import WorkerRunner
@@ -41,16 +54,16 @@ _LOAD_SECONDS: Final = 10.0
 
 def look_at_daemon(settings: Settings) -> DaemonSight:
     """Ask the daemon of this configuration, and the kernel about its process."""
-    pid = holder_of(settings.store)
+    pid = holder_of(lock_file(settings))
     ready = ask(settings.admin.listen, "/readyz", None)
     process = _process(pid)
     if ready is None:
         return DaemonSight(pid=pid, **process)
     token, forbidden = None, ""
     try:
-        token = settings.admin.token or read_admin_token(settings.store)
+        token = settings.admin.token or read_admin_token(settings.state)
     except PermissionError:
-        forbidden = f"{admin_token_file(settings.store)} may not be read by this user"
+        forbidden = f"{admin_token_file(settings.state)} may not be read by this user"
     status = ask(settings.admin.listen, "/api/v1/status", token) if token else None
     if status is not None and status[0] == 401:
         forbidden = "it has another admin token than this configuration"
@@ -109,12 +122,20 @@ def _list(answer: tuple[int, Mapping[str, Any]] | None, key: str) -> Sequence[Ma
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else None
 
 
-def holder_of(store: Path) -> int | None:
-    """Return the process that holds a store's lock; None if none does, or it is not visible.
+def lock_file(settings: Settings) -> Path:
+    """Return the file that a daemon of this configuration has locked while it runs."""
+    match settings.store:
+        case SqliteFile(path=path):
+            return path.with_name(f"{path.name}.lock")
+        case PostgresDatabase():
+            return settings.state / NODE_FILE
+
+
+def holder_of(lock: Path) -> int | None:
+    """Return the process that holds a lock; None if none does, or it is not visible.
 
     It never tries to take it: a daemon that starts in that moment would be refused.
     """
-    lock = store.with_name(f"{store.name}.lock")
     try:
         inode = lock.stat().st_ino
         rows = [line.split() for line in (_PROC / "locks").read_text().splitlines()]
@@ -147,37 +168,67 @@ def _process(pid: int | None) -> dict[str, Any]:
 
 def look_at_store(settings: Settings, daemon: DaemonSight, now: datetime) -> StoreSight | None:
     """Read the store without waiting for anybody; None if there is none. Raises `OSError` and `StoreError`."""
-    if not settings.store.exists():
+    match settings.store:
+        case SqliteFile(path=path):
+            return anyio.run(_read_file, path, settings, daemon, now) if path.exists() else None
+        case PostgresDatabase() as place:
+            return anyio.run(_read_database, place, settings, daemon, now)
+
+
+def look_at_database(settings: Settings) -> DatabaseState | None:
+    """Ask the server of a database how it stands; None if the store is a file. Raises `StoreError`."""
+    if not isinstance(settings.store, PostgresDatabase):
         return None
-    return anyio.run(_read, settings, daemon, now)
+    from hookline.daemon.store.postgres.examination import examined  # noqa: PLC0415 - not there for a file
+
+    return anyio.run(partial(examined, settings.store, clock=lambda: datetime.now(UTC)))
 
 
-async def _read(settings: Settings, daemon: DaemonSight, now: datetime) -> StoreSight:
-    store = settings.store
-    reader = SqliteReader(store)
-    told = {str(one.get("name")): one for one in daemon.sources}
+async def _read_file(path: Path, settings: Settings, daemon: DaemonSight, now: datetime) -> StoreSight:
+    reader = SqliteReader(path)
     try:
-        facts = await reader.facts()
-        pragmas = _pragmas(store)
-        wal = store.with_name(f"{store.name}-wal")
-        dead = DeliveryFilter(state=State.DEAD, not_replayed=True)
-        return StoreSight(
-            size=store.stat().st_size,
-            free_inside=pragmas["freelist_count"] * pragmas["page_size"],
-            wal_size=wal.stat().st_size if wal.exists() else 0,
-            schema=pragmas["user_version"],
-            facts=facts,
-            counts=await reader.counts(),
-            destinations=[destination_shape(one) for one in await destination_states(settings, reader, now=now)],
-            reports=await source_reports(settings, reader, tuple(settings.sources), now, told),
-            lately=await reader.activity(since=now - GROWTH_WINDOW),
-            kept=await reader.activity(since=now - settings.retention.events),
-            dead=await reader.deliveries(dead, limit=MOST_DEAD),
-            rules=await reader.rule_activity(since=now - UNUSED_AFTER),
-            rules_counted_since=await reader.rules_counted_since(),
-        )
+        return await _read(reader, _look_at_file(path), settings, daemon, now)
     finally:
         await reader.close()
+
+
+async def _read_database(
+    place: PostgresDatabase, settings: Settings, daemon: DaemonSight, now: datetime
+) -> StoreSight | None:
+    from hookline.daemon.store.postgres.visiting import reader_of  # noqa: PLC0415 - not there for a file
+
+    async with reader_of(place) as reader:
+        return None if reader is None else await _read(reader, None, settings, daemon, now)
+
+
+async def _read(
+    reader: Reader, file: FileSight | None, settings: Settings, daemon: DaemonSight, now: datetime
+) -> StoreSight:
+    told = {str(one.get("name")): one for one in daemon.sources}
+    dead = DeliveryFilter(state=State.DEAD, not_replayed=True)
+    return StoreSight(
+        file=file,
+        facts=await reader.facts(),
+        counts=await reader.counts(),
+        destinations=[destination_shape(one) for one in await destination_states(settings, reader, now=now)],
+        reports=await source_reports(settings, reader, tuple(settings.sources), now, told),
+        lately=await reader.activity(since=now - GROWTH_WINDOW),
+        kept=await reader.activity(since=now - settings.retention.events),
+        dead=await reader.deliveries(dead, limit=MOST_DEAD),
+        rules=await reader.rule_activity(since=now - UNUSED_AFTER),
+        rules_counted_since=await reader.rules_counted_since(),
+    )
+
+
+def _look_at_file(path: Path) -> FileSight:
+    pragmas = _pragmas(path)
+    wal = path.with_name(f"{path.name}-wal")
+    return FileSight(
+        size=path.stat().st_size,
+        free_inside=pragmas["freelist_count"] * pragmas["page_size"],
+        wal_size=wal.stat().st_size if wal.exists() else 0,
+        schema=pragmas["user_version"],
+    )
 
 
 def _pragmas(store: Path) -> dict[str, int]:

@@ -16,6 +16,7 @@ from hookline.daemon.doctor.sight import Sight
 from hookline.daemon.rule_files import rule_files
 from hookline.daemon.secrets import CREDENTIALS_FOLDER
 from hookline.daemon.sources.learned import learned_secrets_folder
+from hookline.daemon.store.places import SqliteFile
 
 _OTHERS: Final = 0o077
 _OTHERS_WRITE: Final = 0o022
@@ -43,12 +44,18 @@ def check_permissions(sight: Sight) -> list[Finding]:
 
 def _private_files(settings: Settings) -> Iterator[Path]:
     """Yield what only its owner may read."""
-    store = settings.store
-    yield from (store.with_name(store.name + suffix) for suffix in _BESIDE)
-    yield admin_token_file(store)
-    for folder in (learned_secrets_folder(store), settings.path.parent / CREDENTIALS_FOLDER):
+    yield from _own_files(settings)
+    for folder in (learned_secrets_folder(settings.state), settings.path.parent / CREDENTIALS_FOLDER):
         yield folder
         yield from _inside(folder)
+
+
+def _own_files(settings: Settings) -> list[Path]:
+    store = settings.store
+    beside = (
+        [store.path.with_name(store.path.name + suffix) for suffix in _BESIDE] if isinstance(store, SqliteFile) else []
+    )
+    return [*beside, admin_token_file(settings.state)]
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -82,7 +89,7 @@ def _private(seen: Iterable[tuple[Path, int, int]]) -> list[Finding]:
 
 def _changeable(settings: Settings, sight: Sight, hidden: list[Path]) -> list[Finding]:
     """Whoever may write these says what runs, and with which rights."""
-    told = [settings.path, settings.path.parent, settings.store.parent, *settings.rules]
+    told = [settings.path, settings.path.parent, settings.state, *settings.rules]
     try:
         told += rule_files([path for path in settings.rules if path.exists()])[:_MOST_ENTRIES]
     except PermissionError:
@@ -115,10 +122,8 @@ def strange_code(settings: Settings) -> list[Path]:
 
 
 def _owners(sight: Sight, settings: Settings, hidden: list[Path]) -> list[Finding]:
-    store = settings.store
-    files = [*(store.with_name(store.name + suffix) for suffix in _BESIDE), admin_token_file(store)]
-    learned = learned_secrets_folder(store)
-    seen = list(_seen([*files, learned, *_inside(learned)], hidden))
+    learned = learned_secrets_folder(settings.state)
+    seen = list(_seen([*_own_files(settings), learned, *_inside(learned)], hidden))
     owner = _owner_expected(sight, seen)
     if owner is None:
         return []

@@ -1,7 +1,8 @@
-"""Python and SQLite: what the program stands on."""
+"""Python, and SQLite or the PostgreSQL driver: what the program stands on."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import sqlite3
 import sys
@@ -10,7 +11,11 @@ from email.errors import MessageError
 from email.message import EmailMessage
 from typing import Final
 
+from hookline.daemon.config.store import INSTALL_DRIVER
+from hookline.daemon.doctor.bounded import Failed
 from hookline.daemon.doctor.finding import Finding, ok, warn, wrong
+from hookline.daemon.doctor.sight import Sight
+from hookline.daemon.store.places import SqliteFile
 from hookline.daemon.store.sqlite.file import OLDEST_SQLITE, has_wal_reset_bug
 
 _OLDEST: Final = (3, 11)
@@ -41,6 +46,17 @@ def keeps_headers_apart() -> bool:
         return re.search(rb"^Bcc:", message.as_bytes(), re.MULTILINE) is None
     except (MessageError, ValueError):
         return True
+
+
+def check_driver(sight: Sight) -> list[Finding]:
+    """Judge what the store is kept by: SQLite, or the package that speaks with PostgreSQL."""
+    settings = sight.settings
+    if isinstance(settings, Failed) or isinstance(settings.store, SqliteFile):
+        return [check_sqlite()]
+    try:
+        return [ok("asyncpg", importlib.metadata.version("asyncpg"))]
+    except importlib.metadata.PackageNotFoundError:
+        return [wrong("asyncpg", "not installed: nothing speaks with PostgreSQL", INSTALL_DRIVER)]
 
 
 def check_sqlite(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> Finding:

@@ -12,6 +12,7 @@ from hookline.daemon.doctor.bounded import Failed
 from hookline.daemon.doctor.finding import Finding, counted, ok, size_text, warn, wrong
 from hookline.daemon.doctor.sight import GROWTH_WINDOW, Sight, StoreSight
 from hookline.daemon.store.disk import FileSystem, Room, file_system, room
+from hookline.daemon.store.places import SqliteFile
 
 _FEW_INODES: Final = 1000
 #: Growth is only said where this many events were stored meanwhile.
@@ -24,8 +25,9 @@ def check_room(sight: Sight) -> list[Finding]:
     """Say whether there is room for what comes."""
     if isinstance(sight.settings, Failed):
         return []
-    folder = sight.settings.store.parent
-    if not folder.exists():
+    folder = sight.settings.state
+    # A database is on another disk, which its server's own tools watch.
+    if not isinstance(sight.settings.store, SqliteFile) or not folder.exists():
         return []
     store = sight.store if isinstance(sight.store, StoreSight) else None
     return [
@@ -93,7 +95,7 @@ def judge_free(  # noqa: PLR0911 - a table
 
 
 def _growth(sight: Sight, store: StoreSight | None) -> Growth | None:
-    if store is None or isinstance(sight.settings, Failed):
+    if store is None or store.file is None or isinstance(sight.settings, Failed):
         return None
     kept = sum(one.events for one in store.kept)
     lately = sum(one.events for one in store.lately)
@@ -101,8 +103,8 @@ def _growth(sight: Sight, store: StoreSight | None) -> Growth | None:
     window = min(GROWTH_WINDOW, max(sight.now - store.rules_counted_since, timedelta(days=1)))
     retention = sight.settings.retention.events
     return growth_of(
-        used=store.size - store.free_inside,
-        free_inside=store.free_inside,
+        used=store.file.size - store.file.free_inside,
+        free_inside=store.file.free_inside,
         kept=kept,
         a_day=lately / (window / timedelta(days=1)),
         retention=retention,

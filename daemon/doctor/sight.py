@@ -12,6 +12,7 @@ from hookline.daemon.commands.opening import again
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.doctor.bounded import Failed
 from hookline.daemon.sources.report import SourceReport
+from hookline.daemon.store.database_state import DatabaseState
 from hookline.daemon.store.stored import Fact, RuleActivity, SourceActivity, StoredDelivery
 from hookline.daemon.systemd.obstacles import Obstacle
 from hookline.rules import Problem, RuleSet
@@ -46,14 +47,22 @@ class DaemonSight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSight:
-    """What the store's file says."""
+class FileSight:
+    """What a SQLite store's file says of itself."""
 
     #: Bytes of the file, of what is free inside it, and of its -wal.
     size: int
     free_inside: int
     wal_size: int
     schema: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSight:
+    """What the store says."""
+
+    #: None if it is a database.
+    file: FileSight | None
     facts: Mapping[str, Fact]
     counts: Mapping[str, int]
     #: As `hookline destinations --json` has them.
@@ -121,6 +130,8 @@ class Sight:
     daemon: DaemonSight | Failed = DaemonSight()
     #: None before the daemon's first start.
     store: StoreSight | Failed | None = None
+    #: None if the store is a file.
+    database: DatabaseState | Failed | None = None
     rules: RulesSight | Failed | None = None
     #: None where no systemd runs.
     unit: UnitSight | Failed | None = None

@@ -1,4 +1,4 @@
-"""The store's file: whether it can be read and is whole, and when it was backed up."""
+"""The store: whether it can be read and is whole, and when it was backed up."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, Final
 from hookline.daemon.commands.output import ago
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.doctor.bounded import Failed
+from hookline.daemon.doctor.database import check_database
 from hookline.daemon.doctor.finding import Finding, counted, ok, size_text, warn, wrong
-from hookline.daemon.doctor.sight import Sight, StoreSight
+from hookline.daemon.doctor.sight import FileSight, Sight, StoreSight
 from hookline.daemon.store.holders import holders_of_snapshots, named
+from hookline.daemon.store.places import SqliteFile
 from hookline.daemon.store.stored import Fact
 from hookline.rules.units import format_duration
 
@@ -25,21 +27,27 @@ _LATE: Final = 2
 
 
 def check_store(sight: Sight) -> list[Finding]:
-    """Say how the store's file is."""
-    settings, seen = sight.settings, sight.store
-    if isinstance(settings, Failed):
+    """Say how the store is."""
+    if isinstance(sight.settings, Failed):
         return []
+    store = sight.settings.store
+    return _check_file(sight, store.path) if isinstance(store, SqliteFile) else check_database(sight, store)
+
+
+def _check_file(sight: Sight, path: Path) -> list[Finding]:
+    seen = sight.store
     if seen is None:
-        text = f"{settings.store} is not there yet: the first start makes it"
+        text = f"{path} is not there yet: the first start makes it"
         if sight.running.is_there:
-            return [wrong("store", f"{settings.store} is gone, though a daemon runs", sight.again("restore BACKUP"))]
+            return [wrong("store", f"{path} is gone, though a daemon runs", sight.again("restore BACKUP"))]
         return [ok("store", text, sight.again("run"))]
     if isinstance(seen, Failed):
-        if seen.is_forbidden or not _is_readable(settings.store):
-            return [warn("store", f"{settings.store} may not be read by this user", sight.as_root)]
+        if seen.is_forbidden or not _is_readable(path):
+            return [warn("store", f"{path} may not be read by this user", sight.as_root)]
         # What cannot be opened says itself what is to be done.
         return [wrong("store", seen.why, sight.again("recover") if "damaged" in seen.why else "see above")]
-    return [_file(sight, settings, seen), *_wal(settings, seen), *_integrity(sight, seen), *_stop(sight, seen)]
+    file = [] if seen.file is None else [_file(sight, path, seen, seen.file), *_wal(path, seen.file)]
+    return [*file, *_integrity(sight, seen), *_stop(sight, seen)]
 
 
 def _is_readable(path: Path) -> bool:
@@ -50,22 +58,22 @@ def _is_readable(path: Path) -> bool:
         return False
 
 
-def _file(sight: Sight, settings: Settings, seen: StoreSight) -> Finding:
+def _file(sight: Sight, path: Path, seen: StoreSight, file: FileSight) -> Finding:
     waiting = sum(int(one["waiting"]) for one in seen.destinations)
-    text = f"sqlite, synchronous FULL, schema {seen.schema}, {size_text(seen.size)}, {waiting:,} waiting"
+    text = f"sqlite, synchronous FULL, schema {file.schema}, {size_text(file.size)}, {waiting:,} waiting"
     trouble = (sight.running.status or {}).get("trouble")
     if trouble:
         why = trouble.get("why") if isinstance(trouble, dict) else trouble
         return wrong("store", f"the daemon cannot write: {why}", "it goes on by itself when that is mended")
-    return ok("store", f"{settings.store}: {text}")
+    return ok("store", f"{path}: {text}")
 
 
-def _wal(settings: Settings, seen: StoreSight) -> list[Finding]:
+def _wal(path: Path, seen: FileSight) -> list[Finding]:
     if seen.wal_size < _LARGE_WAL:
         return []
     text = f"its -wal file has {size_text(seen.wal_size)}: something reads for long and keeps it from being taken over"
-    who = named(holders_of_snapshots(settings.store))
-    step = f"end who reads: {who}" if who else f"end who reads: sudo fuser -v {settings.store}"
+    who = named(holders_of_snapshots(path))
+    step = f"end who reads: {who}" if who else f"end who reads: sudo fuser -v {path}"
     return [(wrong if seen.wal_size >= _HUGE_WAL else warn)("store", text, step)]
 
 
@@ -96,6 +104,10 @@ def check_backups(sight: Sight) -> list[Finding]:
     settings, seen = sight.settings, sight.store
     if isinstance(settings, Failed) or seen is None or isinstance(seen, Failed):
         return []
+    if not isinstance(settings.store, SqliteFile):
+        return [
+            ok("backup", "the database's, which Hookline does not see", "pg_dump, or base backups with WAL archiving")
+        ]
     return judge_backups(sight, settings, seen.facts.get("backup"), is_empty=not seen.counts.get("events"))
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import anyio
 from structlog.typing import FilteringBoundLogger
 
 from hookline.daemon.config.settings import Settings
@@ -14,7 +12,7 @@ from hookline.daemon.outbound.addresses import AddressPolicy
 from hookline.daemon.reload.generation import Generation
 from hookline.daemon.sources.build import build_source
 from hookline.daemon.sources.declared import DeclaredSource
-from hookline.daemon.sources.learned import WAIT, FileLearnedSecrets, learned_secrets_folder
+from hookline.daemon.sources.learned import WAIT, KeptSecrets
 from hookline.daemon.sources.outside import HttpOutside
 from hookline.daemon.sources.port import Source, SourceSettings
 from hookline.rules import Problem, RulesError
@@ -31,11 +29,11 @@ class LearnsNothingError(Exception):
 class LiveSources:
     """Builds the configured sources and keeps what they learn."""
 
-    def __init__(self, store: Path, *, live: Callable[[], Generation], log: FilteringBoundLogger) -> None:
-        """Open nothing. `store`: what senders bring is kept beside it. `live` returns what is live."""
+    def __init__(self, learned: KeptSecrets, *, live: Callable[[], Generation], log: FilteringBoundLogger) -> None:
+        """Open nothing. `learned`: what senders bring. `live` returns what is live."""
         self._live = live
         self._log = log
-        self._learned = FileLearnedSecrets(learned_secrets_folder(store))
+        self._learned = learned
         # What a sender names may be fetched from public addresses alone.
         self._outside = HttpOutside(AddressPolicy(is_literal=False).refusal)
 
@@ -68,7 +66,7 @@ class LiveSources:
 
     async def open(self) -> None:
         """Read the secrets that were learned. Call before anything is received. Raises `StoreError`."""
-        await anyio.to_thread.run_sync(self._learned.load)
+        await self._learned.open()
 
     async def close(self) -> None:
         """Wait for secrets that are being written. Call after the listeners closed."""
@@ -101,10 +99,13 @@ class LiveSources:
             for name, source in self._live().settings.sources.items()
         ]
 
-    def await_secret(self, name: str) -> None:
-        """Let a source take one more secret, if it comes soon. Raises `KeyError` and `LearnsNothingError`."""
+    async def await_secret(self, name: str) -> None:
+        """Let a source take one more secret, if it comes soon.
+
+        Raises `KeyError`, `LearnsNothingError`, and `StoreError` if the other nodes cannot be told.
+        """
         self._check(name)
-        self._learned.wait(name)
+        await self._learned.wait(name)
         self._log.info("source.waiting", source=name, limit=format_duration(WAIT))
 
     async def forget_secrets(self, name: str) -> int:

@@ -55,6 +55,10 @@ def configuration_schema(known: Known) -> Schema:
     return {
         "$schema": DRAFT,
         **mapping(_keys(known), what="hookline.yaml", required=("version",)),
+        "if": {"required": ["store"], "properties": {"store": {"type": "string", "pattern": "^postgres"}}},
+        "then": {
+            "properties": {"backup": refused("Hookline makes no backups of a PostgreSQL database: remove the key")}
+        },
         "definitions": {
             "source": source_schema(known.source_types),
             "destination": destination_schema(known),
@@ -71,7 +75,7 @@ def _keys(known: Known) -> dict[str, Schema]:
         "public_url": (TEXT, "Your address as senders call it."),
         "trusted_proxies": (one_or_many(TEXT), "Addresses or networks whose X-Forwarded-For is believed."),
         "admin": (_admin(), "The admin listener: for you alone."),
-        "store": (_store(), "Where everything is kept: sqlite:PATH."),
+        "store": (_store(), "Where everything is kept: sqlite:PATH, or postgresql://USER@HOST/DATABASE."),
         "rules": (one_or_many(TEXT, least=1), "A folder of *.yaml, a file, or a list of them."),
         "plugins": (TEXT, "A folder of *.py, each an action, and of *.source.yaml, each a source type."),
         "reload": (_RELOAD, "watch: files are watched; signal: only SIGHUP and the API reload them."),
@@ -80,7 +84,7 @@ def _keys(known: Known) -> dict[str, Schema]:
         "allow_commands": (unless_text(REFERENCE, FLAG), "true: the action command may run programs."),
         "retention": (_retention(), "How long finished things are kept. Nothing unfinished or held is ever removed."),
         "limits": (_limits(), "What one request, one sender, and all of them together may take."),
-        "backup": (_backup(), "Backups that the daemon makes by itself; left out: none."),
+        "backup": (_backup(), "Backups of a SQLite file that the daemon makes by itself; left out: none."),
         "log": (_log(), "What is logged, and in which form."),
         "vars": ({"type": ["object", "null"]}, "Variables for rules, as ${vars.NAME}; no secrets."),
         "sources": (_by_name("source", {"hookline": "is the source of events about ourselves"}), "Who may send."),
@@ -93,7 +97,7 @@ _HOST: Final = r"^([A-Za-z0-9_][A-Za-z0-9_.-]*|[0-9a-fA-F:.]+)$"
 
 
 def _admin() -> Schema:
-    token = described(TEXT, "Bearer token; left out: one is made at the first start.")
+    token = described(TEXT, "Bearer token; left out: one is made at the first start, for all nodes of a database.")
     listen = described(one_or_many(_ADDRESS, least=1), "host:port; 127.0.0.1:8081 if left out.")
     message = "is no name of a host: write it as in hooks.example.com, without https:// or port"
     name: Schema = {"type": "string", "pattern": _HOST, "errorMessage": message}
@@ -103,8 +107,9 @@ def _admin() -> Schema:
 
 
 def _store() -> Schema:
-    message = "names no store: write sqlite: and a path, as in sqlite:hookline.db"
-    return unless_text(REFERENCE, {"type": "string", "pattern": r"^sqlite:[^:]", "errorMessage": message})
+    message = "names no store: write sqlite: and a path, as in sqlite:hookline.db, or postgresql://USER@HOST/DATABASE"
+    pattern = r"^(sqlite:[^:]|postgres(ql)?://[^/?#\s]*/([^/?#@\s]+$|[^/?#@\s]*\?))"
+    return unless_text(REFERENCE, {"type": "string", "pattern": pattern, "errorMessage": message})
 
 
 def _retention() -> Schema:
@@ -127,7 +132,9 @@ def _limits() -> Schema:
             "in_flight": described(_SIZE, "All bodies being received at one time: 64MiB if left out."),
             "body_timeout": described(DURATION_OR_REFERENCE, "For a whole request: 10s if left out."),
             "batch": described(_whole(1, 100_000), "Events in one request: 1000 if left out."),
-            "free_space": described(_SIZE, "Below it, on the store's disk, nothing is accepted: 256MiB if left out."),
+            "free_space": described(
+                _SIZE, "Below it, on a SQLite file's disk, nothing is accepted: 256MiB if left out."
+            ),
         },
         what="limits",
     )

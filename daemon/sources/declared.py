@@ -127,6 +127,8 @@ class DeclaredSource:
             if self.outside is None:
                 raise RequestRejected("certificate", 503, "the sender's key cannot be fetched here")
             verifier.add_key(url, await self.outside.fetch(url))
+        if self.declaration.verification.learns and self.learned is not None:
+            await self._look_again(request, self.learned)
         if self.declaration.handshakes:
             reply = await greet(
                 self.declaration.handshakes,
@@ -141,6 +143,14 @@ class DeclaredSource:
         if request.method not in self.declaration.methods:
             raise RequestRejected("method", 405, f"{request.method} is for a handshake, which this is not")
         return None
+
+    async def _look_again(self, request: IncomingRequest, learned: LearnedSecrets) -> None:
+        """Know what other nodes learned before what they learned it from is refused."""
+        await learned.refresh()
+        try:
+            self.declaration.verification.verifier.verify(request)
+        except RequestRejected:
+            await learned.refresh(at_once=True)
 
     def verify(self, request: IncomingRequest) -> None:
         """Raise `RequestRejected`: 404 for a wrong path, 401 for anything that does not prove its sender."""

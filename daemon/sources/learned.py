@@ -1,4 +1,4 @@
-"""Secrets that senders bring themselves (Asana), kept in files beside the store: one a source, for its owner alone."""
+"""Secrets that senders bring themselves (Asana), kept in files of one daemon: one a source, for its owner alone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from hookline.daemon.folder_sync import sync_folder
 from hookline.daemon.log import get_logger
 from hookline.daemon.regular_file import read_regular
-from hookline.daemon.sources.port import RequestRejected
+from hookline.daemon.sources.port import LearnedSecrets, RequestRejected
 from hookline.daemon.store.port import StoreError
 
 #: A source may have several webhooks at its sender, each with a secret of its own.
@@ -26,13 +26,42 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MAX_FILE_BYTES: Final = MAX_SECRETS * 256
 
 
-def learned_secrets_folder(store: Path) -> Path:
-    """Return where learned secrets are kept for a store."""
-    return store.parent / "learned-secrets"
+def learned_secrets_folder(state: Path) -> Path:
+    """Return where learned secrets are kept."""
+    return state / "learned-secrets"
+
+
+class KeptSecrets(LearnedSecrets, Protocol):
+    """What senders brought, as the daemon keeps it."""
+
+    async def open(self) -> None:
+        """Read what is kept. Call before anything is received. Raises `StoreError`."""
+        ...
+
+    async def close(self) -> None:
+        """Wait for what is being kept. Call after the listeners closed."""
+        ...
+
+    async def wait(self, source: str, limit: timedelta = WAIT) -> None:
+        """Take one more secret if it comes within `limit`. Raises `StoreError`."""
+        ...
+
+    async def forget(self, source: str) -> int:
+        """Forget what a source has learned, and wait for a secret again; return how many there were.
+
+        Raises `StoreError` if that cannot be.
+        """
+        ...
+
+
+def check_secret(secret: str) -> None:
+    """Raise `RequestRejected` (400) for what is no secret."""
+    if not _SECRET.fullmatch(secret):
+        raise RequestRejected("handshake", 400, "a secret is 8 to 255 printable ASCII characters without blanks")
 
 
 class FileLearnedSecrets:
-    """Implements `LearnedSecrets`: a file a source, one secret a line, the newest first."""
+    """Implements `KeptSecrets`: a file a source, one secret a line, the newest first."""
 
     def __init__(self, folder: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`folder` is made, for its owner alone, when the first secret is learned. `monotonic` returns seconds."""
@@ -43,8 +72,12 @@ class FileLearnedSecrets:
         # What is being written, by source. The loop keeps only weak references to tasks.
         self._writing: dict[str, asyncio.Task[None]] = {}
 
+    async def open(self) -> None:
+        """Read what is kept. Call before anything else. Raises `StoreError` as `load` does."""
+        await asyncio.to_thread(self.load)
+
     def load(self) -> None:
-        """Read what is kept. Call before anything else; it reads files.
+        """Read what is kept; it reads files.
 
         Raises `StoreError` if a file cannot be read as written: its source would wait for a secret of anybody's.
         """
@@ -69,7 +102,10 @@ class FileLearnedSecrets:
             return False
         return source not in self._known or self._monotonic() < self._waiting_until.get(source, 0.0)
 
-    def wait(self, source: str, limit: timedelta = WAIT) -> None:
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """Do nothing: nobody else learns or forgets."""
+
+    async def wait(self, source: str, limit: timedelta = WAIT) -> None:
         """Take one more secret if it comes within `limit`."""
         self._waiting_until[source] = self._monotonic() + limit.total_seconds()
 
@@ -78,8 +114,7 @@ class FileLearnedSecrets:
 
         Raises `RequestRejected`: 400 for what is no secret, 403 if the source waits for none, 503 if it cannot be kept.
         """
-        if not _SECRET.fullmatch(secret):
-            raise RequestRejected("handshake", 400, "a secret is 8 to 255 printable ASCII characters without blanks")
+        check_secret(secret)
         if not self.is_waiting(source):
             raise RequestRejected("handshake", 403, "no secret is waited for")
         others = tuple(one for one in self.known(source) if one != secret)

@@ -116,7 +116,7 @@ class Outside(Protocol):
 
 
 class LearnedSecrets(Protocol):
-    """Secrets that a sender brings itself (Asana): kept beside the store, for its owner alone."""
+    """Secrets that a sender brings itself (Asana): kept for the daemon alone, or for all of its nodes."""
 
     def known(self, source: str) -> tuple[str, ...]:
         """Return the secrets that a source has learned, the newest first."""
@@ -124,6 +124,13 @@ class LearnedSecrets(Protocol):
 
     def is_waiting(self, source: str) -> bool:
         """Whether a source would take a secret now: it has none yet, or an operator asked it to wait for another."""
+        ...
+
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """Take over what other nodes learned or forgot, if the last look is not fresh, or `at_once`.
+
+        Raises `RequestRejected` (503) if it cannot be looked.
+        """
         ...
 
     async def learn(self, source: str, secret: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from hookline.daemon.config.settings import Settings
+from hookline.daemon.store.places import SqliteFile
 from hookline.daemon.systemd.units import Service, outside
 
 #: The oldest systemd that knows all that the units say.
@@ -142,9 +143,15 @@ def _of_folders(service: Service, settings: Settings) -> Iterator[Obstacle]:
                 message=f"{folder} is not there",
                 hint=f"install -d -m 0700 -o {service.account} -g {service.account} {folder}",
             )
-    if service.config != Path("/etc", service.name, "hookline.yaml") and settings.store.is_relative_to(service.state):
-        yield Obstacle(
-            message=f"commands that you type look for the store beside {service.config}, and it is {settings.store}",
-            hint=f"move it to /etc/{service.name}/hookline.yaml, or write store: sqlite:{settings.store}",
-            is_fatal=False,
-        )
+    if service.config != Path("/etc", service.name, "hookline.yaml") and settings.state.is_relative_to(service.state):
+        yield _of_place(service, settings)
+
+
+def _of_place(service: Service, settings: Settings) -> Obstacle:
+    place = f"/etc/{service.name}/hookline.yaml"
+    if isinstance(settings.store, SqliteFile):
+        message = f"commands that you type look for the store beside {service.config}, and it is {settings.store.path}"
+        return Obstacle(message=message, hint=f"move it to {place}, or write store: {settings.store}", is_fatal=False)
+    message = f"commands that you type look for the admin token beside {service.config}, and it is in {settings.state}"
+    hint = f"move the configuration to {place}, or write admin: {{token: ${{ADMIN_TOKEN}}}}"
+    return Obstacle(message=message, hint=hint, is_fatal=False)

@@ -14,6 +14,7 @@ from typing import Final
 
 from hookline.daemon.config.settings import Address, Settings
 from hookline.daemon.secrets import CREDENTIALS_FOLDER
+from hookline.daemon.store.places import SqliteFile
 
 #: Where clouds answer with keys to their machines: nothing that an event decides may lead there.
 DENIED: Final = ("169.254.0.0/16", "fe80::/10", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254")
@@ -124,6 +125,8 @@ def _service_text(service: Service, settings: Settings) -> str:
             name=service.name,
             command=_word(str(service.program)),
             config=_word(str(service.config)),
+            # Started before it and stopped after it, where it runs on this machine.
+            after="" if isinstance(settings.store, SqliteFile) else " postgresql.service",
             socket_unit=f"Requires={service.name}.socket\n" if service.has_socket else "",
             stop_socket=stop if service.has_socket else "",
             identity=_identity(service.account),
@@ -152,7 +155,7 @@ def _allowed(resolvers: Sequence[str]) -> str:
 
 def outside(service: Service, settings: Settings) -> tuple[Path, ...]:
     """Return the folders that the daemon writes to and that do not lie in its state folder."""
-    folders = [settings.store.parent, *((settings.backup.to,) if settings.backup else ())]
+    folders = [settings.state, *((settings.backup.to,) if settings.backup else ())]
     return tuple(folder for folder in folders if not folder.is_relative_to(service.state))
 
 

@@ -16,8 +16,9 @@ ENTRIES = re.findall(r"^([a-z0-9][^\s;]*)((?: *;[^\\\n]*)?) \\\n((?:    --hash=.
 
 
 def test_all_that_is_asked_for_is_locked_in_a_version_that_will_do() -> None:
+    extras = PROJECT["optional-dependencies"]
     locked = [Requirement(entry) for entry, _, _ in ENTRIES]
-    for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["speed"]):
+    for text in (*PROJECT["dependencies"], *(text for extra in ("speed", "postgres") for text in extras[extra])):
         asked = Requirement(text)
         found = [one for one in locked if one.name == asked.name]
         assert found, f"{asked.name} is not in requirements.lock: make lock"

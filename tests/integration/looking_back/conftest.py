@@ -82,7 +82,7 @@ class House:
             settings.sources[source], batch_limit=1000, dedupe_window=timedelta(days=90), types=settings.source_types
         )
         ids = Ids(self._clock)
-        store = SqliteStore(settings.store, clock=self._clock, ids=ids)
+        store = SqliteStore(self.folder / "hookline.db", clock=self._clock, ids=ids)
         await store.open()
         try:
             await store.keep(rules.texts)

@@ -53,7 +53,7 @@ async def _deliver(house: Any, event_id: str, attempts: list[Attempt | None], *,
     rules = (await check_rules(settings, secrets, runner, is_offline=True)).rules
     await runner.close()
     ids = Ids(house._clock)
-    store = SqliteStore(settings.store, clock=house._clock, ids=ids)
+    store = SqliteStore(house.folder / "hookline.db", clock=house._clock, ids=ids)
     await store.open()
     try:
         reader = store.reader()

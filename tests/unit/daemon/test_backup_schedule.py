@@ -18,6 +18,7 @@ from hookline.daemon.backup.schedule import LAST_BACKUP, LAST_SCHEDULED, BackupS
 from hookline.daemon.config.settings import Backup, Limits
 from hookline.daemon.ids import Ids
 from hookline.daemon.store.memory.store import MemoryStore
+from hookline.daemon.store.places import SqliteFile
 from hookline.daemon.store.port import StoreError
 
 NOW = datetime(2026, 5, 18, 12, 0, tzinfo=UTC)
@@ -55,7 +56,7 @@ class World:
     def __init__(self) -> None:
         self.now = NOW
         self.store = MemoryStore(clock=lambda: self.now, ids=Ids(lambda: self.now))
-        self.settings: Any = SimpleNamespace(store=Path("/s/hookline.db"), backup=DAILY, limits=Limits())
+        self.settings: Any = SimpleNamespace(store=SqliteFile(Path("/s/hookline.db")), backup=DAILY, limits=Limits())
         self.wanted: list[Wanted] = []
         self.told: list[datetime] = []
         self.lines: list[tuple[str, dict[str, Any]]] = []

@@ -18,6 +18,7 @@ from hookline.daemon.config import load
 from hookline.daemon.config.listen import do_clash, parse_address
 from hookline.daemon.config.load import MAX_CONFIG_BYTES, ConfigError, find_config, load_settings
 from hookline.daemon.config.settings import Address, Backup, Limits, Logging, Retention, Settings
+from hookline.daemon.store.places import SqliteFile
 from hookline.rules import Bounds, Breaker, Modifiers, Once, Problem, Rate, RetryPolicy
 from hookline.rules.problem import with_excerpt
 
@@ -88,7 +89,7 @@ def test_everything_that_can_be_written_is_read(write: Callable[[str], Path], tm
     assert found.trusted_proxies == (ip_network("127.0.0.1"), ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
     assert (found.admin.listen, found.admin.token) == (Address(host="127.0.0.1", port=9000), "admin-token")
     assert found.admin.hosts == ("hookline.example.com", "fd00::1")
-    assert found.store == tmp_path / "data" / "hookline.db"
+    assert (found.store, found.state) == (SqliteFile(tmp_path / "data" / "hookline.db"), tmp_path / "data")
     assert found.rules == (tmp_path / "rules", tmp_path / "extra" / "one.yaml")
     assert (found.plugins, found.workers) == (None, 0)
     assert found.retention == Retention(events=timedelta(days=7), dedupe=timedelta(days=30), dead=timedelta(days=60))
@@ -133,7 +134,7 @@ def test_a_version_is_all_that_must_be_written(write: Callable[[str], Path], tmp
     assert str(found.admin.listen) == "127.0.0.1:8081"
     assert found.admin.token is None
     assert found.public_url is None
-    assert (found.store, found.rules) == (tmp_path / "hookline.db", (tmp_path / "rules",))
+    assert (found.store, found.rules) == (SqliteFile(tmp_path / "hookline.db"), (tmp_path / "rules",))
     assert (found.retention, found.limits, found.workers) == (Retention(), Limits(), 1)
     assert (found.sources, found.destinations, found.vars) == ({}, {}, {})
 
@@ -145,12 +146,12 @@ def test_no_secret_is_in_the_settings_representation(write: Callable[[str], Path
 
 def test_a_relative_store_lies_under_the_state_directory(write: Callable[[str], Path], tmp_path: Path) -> None:
     path = write("version: 1\nstore: sqlite:hookline.db\n")
-    assert read(path, {"STATE_DIRECTORY": "/var/lib/hookline:/var/lib/other"}).store == Path(
-        "/var/lib/hookline/hookline.db"
+    assert read(path, {"STATE_DIRECTORY": "/var/lib/hookline:/var/lib/other"}).store == SqliteFile(
+        Path("/var/lib/hookline/hookline.db")
     )
     absolute = write("version: 1\nstore: sqlite:/srv/x.db\n")
-    assert read(absolute, {"STATE_DIRECTORY": "/var/lib/hookline"}).store == Path("/srv/x.db")
-    assert read(write("version: 1\n"), {"STATE_DIRECTORY": "/s"}).store == Path("/s/hookline.db")
+    assert read(absolute, {"STATE_DIRECTORY": "/var/lib/hookline"}).store == SqliteFile(Path("/srv/x.db"))
+    assert read(write("version: 1\n"), {"STATE_DIRECTORY": "/s"}).store == SqliteFile(Path("/s/hookline.db"))
 
 
 @pytest.mark.parametrize(

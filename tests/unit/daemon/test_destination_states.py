@@ -17,6 +17,7 @@ from hookline.daemon.config.settings import Address, Admin, Destination, Limits,
 from hookline.daemon.destinations.states import DestinationState, destination_states
 from hookline.daemon.lanes.book import LaneStatus
 from hookline.daemon.store.changes import Lane
+from hookline.daemon.store.places import SqliteFile
 from hookline.daemon.store.stored import LaneActivity, LaneState
 from hookline.rules import Modifiers, Step
 
@@ -38,7 +39,7 @@ LATER = NOW + timedelta(hours=3)
 def settings(**destinations: Destination) -> Settings:
     return Settings(
         path=Path("hookline.yaml"), listen=(), public_url=None, trusted_proxies=(),
-        admin=Admin(listen=Address(host="127.0.0.1", port=1), token=None), store=Path("x.db"), rules=(), plugins=None,
+        admin=Admin(listen=Address(host="127.0.0.1", port=1), token=None), store=SqliteFile(Path("x.db")), state=Path(), rules=(), plugins=None,
         workers=0, retention=Retention(), limits=Limits(), vars={}, sources={}, destinations=destinations,
     )  # fmt: skip
 

@@ -27,6 +27,7 @@ from hookline.daemon.doctor.service import judge_unit, unit_of
 from hookline.daemon.doctor.sight import DaemonSight, Sight, UnitSight
 from hookline.daemon.doctor.store import judge_backups
 from hookline.daemon.store.disk import FileSystem, Room
+from hookline.daemon.store.places import SqliteFile
 from hookline.daemon.store.stored import Fact
 from hookline.daemon.systemd.obstacles import Obstacle
 from hookline.daemon.version import VERSION
@@ -40,7 +41,8 @@ SETTINGS = Settings(
     public_url=None,
     trusted_proxies=(),
     admin=Admin(listen=Address(host="127.0.0.1", port=8081), token=None),
-    store=Path("/var/lib/hookline/hookline.db"),
+    store=SqliteFile(Path("/var/lib/hookline/hookline.db")),
+    state=Path("/var/lib/hookline"),
     rules=(),
     plugins=None,
     workers=1,

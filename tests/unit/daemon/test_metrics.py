@@ -29,6 +29,8 @@ COUNTS = {
     "hookline_destination_breaker",
     "hookline_destination_failing",
     "hookline_destination_held",
+    "hookline_node_is_leader",
+    "hookline_nodes",
     "hookline_queue_deliveries",
     "hookline_reload_failed",
     "hookline_source_paused",
@@ -192,6 +194,8 @@ async def test_what_is_known_in_memory_is_told(scrape: Scrape) -> None:
         "hookline_worker_starts_total": 5,
         "hookline_worker_deaths_total": 1,
         "hookline_stream_readers": 6,
+        "hookline_nodes": 3,
+        "hookline_node_is_leader": 1,
         "hookline_log_lines_dropped_total": 7,
     }
     assert {name: await value(scrape, name) for name in told} == told

@@ -55,6 +55,23 @@ def test_a_rate_that_a_reload_changed_counts_from_there_on() -> None:
     assert allowance.left(slow, NOW + MINUTE) == 1
 
 
+@pytest.mark.parametrize(
+    ("rate", "waits"),
+    [
+        (Rate(count=50, per=SECOND), SECOND / 50),
+        (Rate(count=1, per=MINUTE), MINUTE),
+        (Rate(count=1, per=timedelta(hours=1)), MINUTE),
+    ],
+)
+def test_what_is_taken_over_from_another_node_has_nothing_saved(rate: Rate, waits: timedelta) -> None:
+    allowance = Allowance(NOW)
+    allowance.take_over(rate, NOW)
+    assert allowance.left(rate, NOW) == 0
+    assert allowance.next_at(rate, NOW) == NOW + waits
+    assert allowance.left(rate, NOW + waits - timedelta(microseconds=1)) == 0
+    assert allowance.left(rate, NOW + waits) == 1
+
+
 @given(
     count=st.integers(1, 1000),
     per=st.sampled_from([SECOND, MINUTE, timedelta(hours=1)]),

@@ -64,6 +64,9 @@ class Waiting:
     def is_waiting(self, source: str) -> bool:
         return True
 
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """Nobody else learns."""
+
     async def learn(self, source: str, secret: str) -> None:
         """Forget it."""
 

@@ -76,6 +76,9 @@ class World:
         assert source == "shop"
         return self.is_waiting_for
 
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """Nobody else learns."""
+
     async def learn(self, source: str, secret: str) -> None:
         assert source == "shop"
         self.secrets = (secret, *self.secrets)

@@ -33,7 +33,7 @@ class Clock:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return learned_secrets_folder(tmp_path / "hookline.db")
+    return learned_secrets_folder(tmp_path)
 
 
 def loaded(folder: Path) -> FileLearnedSecrets:
@@ -88,10 +88,10 @@ async def test_a_second_secret_needs_an_operator_and_comes_in_time(folder: Path)
     with pytest.raises(RequestRejected) as caught:
         await secrets.learn("asana", OTHER)
     assert (caught.value.reason, caught.value.status) == ("handshake", 403)
-    secrets.wait("asana", timedelta(minutes=10))
+    await secrets.wait("asana", timedelta(minutes=10))
     clock.seconds += 600
     assert not secrets.is_waiting("asana")
-    secrets.wait("asana", timedelta(minutes=10))
+    await secrets.wait("asana", timedelta(minutes=10))
     clock.seconds += 599
     await secrets.learn("asana", OTHER)
     assert secrets.known("asana") == (OTHER, SECRET)
@@ -101,7 +101,7 @@ async def test_a_second_secret_needs_an_operator_and_comes_in_time(folder: Path)
 async def test_the_oldest_secret_goes_when_there_are_too_many(folder: Path) -> None:
     secrets = loaded(folder)
     for number in range(MAX_SECRETS + 2):
-        secrets.wait("asana")
+        await secrets.wait("asana")
         await secrets.learn("asana", f"secret-number-{number}")
     assert len(secrets.known("asana")) == MAX_SECRETS
     assert secrets.known("asana")[0] == f"secret-number-{MAX_SECRETS + 1}"

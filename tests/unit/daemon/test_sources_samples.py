@@ -89,6 +89,9 @@ class Learned:
     def is_waiting(self, source: str) -> bool:
         return False
 
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """Nobody else learns."""
+
     async def learn(self, source: str, secret: str) -> None:
         raise AssertionError("nothing is learned here")
 

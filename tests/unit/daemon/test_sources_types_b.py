@@ -48,6 +48,9 @@ class Learned:
     def is_waiting(self, source: str) -> bool:
         return not self.known(source)
 
+    async def refresh(self, *, at_once: bool = False) -> None:
+        """Nobody else learns."""
+
     async def learn(self, source: str, secret: str) -> None:
         assert self.is_waiting(source)
         self.secrets.insert(0, secret)

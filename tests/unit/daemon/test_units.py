@@ -156,6 +156,19 @@ def test_a_static_user_may_write_outside_the_state_folder_where_the_configuratio
     assert lines_of(texts_of(tmp_path, config)[0], "ReadWritePaths") == []
 
 
+def test_beside_a_database_it_writes_its_state_folder_alone_and_starts_after_a_server_here(tmp_path: Path) -> None:
+    config = "store: postgresql://hookline@/hooks?host=/run/postgresql\n"
+    made, _ = texts_of(tmp_path, config, account="hooks")
+    assert lines_of(made, "ReadWritePaths") == []
+    assert lines_of(made, "After")[0].split()[-1] == "postgresql.service"
+    assert "postgresql" not in texts_of(tmp_path)[0]
+    service = Service(name="hookline", program=PROGRAM, config=tmp_path / "hookline.yaml")
+    found = [one for one in find_obstacles(service, settings_of(tmp_path, config), systemd=252) if not one.is_fatal]
+    assert [(one.message.partition(" beside ")[0], one.hint.rpartition(", or ")[2]) for one in found] == [
+        ("commands that you type look for the admin token", "write admin: {token: ${ADMIN_TOKEN}}")
+    ]
+
+
 def test_an_edited_file_is_told_from_one_of_ours(tmp_path: Path) -> None:
     old, new = (texts_of(tmp_path, f"listen: 127.0.0.1:{port}\n")[1] for port in (8080, 8090))
     assert is_untouched(old)

@@ -23,6 +23,8 @@ NOW = Now(
     stream_readers=6,
     lines_dropped=7,
     connections=(Connections(listener="public", open=8, accepted=9, refused=10),),
+    nodes=3,
+    is_leader=True,
 )
 SEEN = Seen(
     at=NOON,
