@@ -1,0 +1,1 @@
+"""Moving everything from a SQLite file into a PostgreSQL database."""
