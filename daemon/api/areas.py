@@ -12,6 +12,7 @@ from hookline.daemon.api.endpoint import Area
 from hookline.daemon.api.events import EVENTS
 from hookline.daemon.api.explaining import EXPLAINING
 from hookline.daemon.api.lookups import LOOKUPS
+from hookline.daemon.api.nodes import NODES
 from hookline.daemon.api.overview import OVERVIEW
 from hookline.daemon.api.rejections import REJECTIONS
 from hookline.daemon.api.rules import RULES
@@ -36,6 +37,7 @@ AREAS: Final[tuple[Area, ...]] = (
     SOURCES,
     DESTINATIONS,
     SYSTEM,
+    NODES,
     AUDIT,
     TOKENS,
     LOOKUPS,

@@ -11,12 +11,15 @@ from urllib.parse import quote
 from hookline.daemon.api.shapes.overview import Concern
 from hookline.daemon.delivery.retry import spoken
 from hookline.daemon.destinations.states import DestinationState
+from hookline.daemon.nodes.watching import NodesStanding
 from hookline.daemon.store.stored import Pause, StoredRejection
 
 #: Refusals that are longer ago are over.
 REFUSED_LATELY: Final = timedelta(hours=1)
 #: What is overdue for longer waits for something that nobody has told of.
 LONG_OVERDUE: Final = timedelta(minutes=5)
+#: Nodes differ for a while at each roll-out, and one that is started again is away for a moment.
+NODES_DIFFER: Final = timedelta(minutes=1)
 _NOTHING: Final = timedelta(0)
 _SECOND: Final = timedelta(seconds=1)
 _SAID: Final[Mapping[str, tuple[Literal["bad", "warn"], str]]] = {
@@ -47,12 +50,15 @@ class Standing:
     #: Dead letters of the last day that nobody sent again, and whether there are more.
     dead: int
     has_more_dead: bool
+    #: None: the store is this daemon's alone.
+    nodes: NodesStanding | None = None
 
 
 def concerns(standing: Standing) -> list[Concern]:
     """Return all of them, gravest first."""
     return [
         *_of_daemon(standing),
+        *(_of_nodes(standing.nodes) if standing.nodes else ()),
         *sorted(_of_destinations(standing), key=lambda one: one["tone"] != "bad"),
         *_of_deliveries(standing),
         *_of_sources(standing),
@@ -89,6 +95,27 @@ def _of_daemon(standing: Standing) -> Iterator[Concern]:
         more = f" (and {len(degraded) - 1} more)" if len(degraded) > 1 else ""
         text = "What runs is not what is on disk: the last good rules do."
         yield _concern("bad", text, f"{degraded[0]}{more}", "/rules")
+
+
+def _of_nodes(nodes: NodesStanding) -> Iterator[Concern]:
+    if nodes.leaderless_since is not None and (since := nodes.now - nodes.leaderless_since) > NODES_DIFFER:
+        detail = f"for {spoken(since)}: nothing old is removed, and no alarm is raised"
+        yield _concern("bad", "No node leads", detail, "/system#nodes")
+    for one in nodes.missing:
+        if (since := nodes.now - one.seen_at) > NODES_DIFFER:
+            detail = f"last seen {spoken(since)} ago; the others do its work"
+            yield _concern("warn", f"Node {one.name} is gone", detail, "/system#nodes")
+    if nodes.differ_since is not None and (since := nodes.now - nodes.differ_since) > NODES_DIFFER:
+        yield _concern("warn", "The nodes are not the same", f"for {spoken(since)}: {_unlike(nodes)}", "/system#nodes")
+
+
+def _unlike(nodes: NodesStanding) -> str:
+    said = []
+    if len(nodes.versions) > 1:
+        said.append(f"versions {', '.join(nodes.versions)}")
+    if len(nodes.rules) > 1:
+        said.append(f"rules {', '.join(rules[:6] for rules in nodes.rules)}")
+    return "; ".join(said)
 
 
 def _of_destinations(standing: Standing) -> Iterator[Concern]:

@@ -62,6 +62,7 @@ async def _standing(call: Call[Nothing]) -> Standing:
         rejections=await reader.rejections(limit=_MOST_REJECTIONS),
         dead=len(page.rows),
         has_more_dead=page.next is not None,
+        nodes=daemon.nodes_watch.standing(),
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from hookline.daemon.access.tokens import Tokens
@@ -13,6 +13,7 @@ from hookline.daemon.deleting.deleter import Deleter
 from hookline.daemon.destinations.states import DestinationState
 from hookline.daemon.destinations.tester import DestinationTester
 from hookline.daemon.metrics.scrape import Scrape
+from hookline.daemon.nodes.watching import NodesWatch
 from hookline.daemon.pausing import Pauses
 from hookline.daemon.rehearsal.rehearsals import Rehearsals
 from hookline.daemon.reload.live import Live
@@ -21,6 +22,7 @@ from hookline.daemon.reload.reloading import Reloading
 from hookline.daemon.replaying.replayer import Replayer
 from hookline.daemon.store.group_commit import GroupCommit
 from hookline.daemon.store.port import Reader
+from hookline.daemon.store.sharing import NodeId, Shared
 from hookline.daemon.streaming.hub import Hub
 from hookline.daemon.traffic.minutes import Traffic
 
@@ -65,3 +67,12 @@ class Running:
     trouble: Callable[[], Mapping[str, str] | None]
     #: Why what runs is not what is on disk; empty if it is.
     degraded: Callable[[], Sequence[str]]
+    #: How many bytes the store takes.
+    store_size: Callable[[], Awaitable[int]]
+    #: What all nodes act by, as this one read it last; None: the store is its alone, or nothing was read yet.
+    shared: Callable[[], Shared | None] = lambda: None
+    nodes_watch: NodesWatch = field(default_factory=NodesWatch)
+    #: Which of the nodes this is; None: the store is its alone.
+    node: NodeId | None = None
+    #: By the machine's clock.
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))

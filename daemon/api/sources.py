@@ -106,7 +106,7 @@ async def await_secret(call: Call[SourceAsked]) -> AwaitedSecret:
     """Let a source take one more secret of its sender's, for ten minutes."""
     name = call.asked.source
     with _known(name):
-        call.daemon.sources.await_secret(name)
+        await call.daemon.sources.await_secret(name)
     await call.daemon.commit.submit(Audit(who=call.caller.name, what="source.await", subject=name))
     return {"source": name, "waiting": True}
 

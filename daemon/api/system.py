@@ -34,6 +34,7 @@ from hookline.daemon.config.show import show_settings
 from hookline.daemon.reload.live import LastReload, ReloadFaultError
 from hookline.daemon.store.changes import Audit
 from hookline.daemon.store.disk import free_bytes
+from hookline.daemon.store.places import SqliteFile, StorePlace
 from hookline.daemon.store.sqlite.file import newest_schema
 from hookline.daemon.store.sqlite.integrity import INTEGRITY
 from hookline.daemon.store.stored import Fact
@@ -150,9 +151,11 @@ def _versions() -> VersionsShape:
 
 async def _store(daemon: Running) -> StoreShape:
     settings, facts = daemon.live.current.settings, await daemon.reader.facts()
-    size, wal, free, schema = await anyio.to_thread.run_sync(_sizes, settings.store)
+    place = settings.store
+    size, wal, free, schema = await _sizes(daemon, place)
     return {
-        "path": str(settings.store),
+        "kind": "sqlite" if isinstance(place, SqliteFile) else "postgresql",
+        "place": str(place),
         "bytes": size,
         "wal_bytes": wal,
         "free_bytes": free,
@@ -164,7 +167,13 @@ async def _store(daemon: Running) -> StoreShape:
     }
 
 
-def _sizes(store: Path) -> tuple[int, int, int, int]:
+async def _sizes(daemon: Running, place: StorePlace) -> tuple[int, int | None, int | None, int | None]:
+    if isinstance(place, SqliteFile):
+        return await anyio.to_thread.run_sync(_sizes_of_file, place.path)
+    return await daemon.store_size(), None, None, None
+
+
+def _sizes_of_file(store: Path) -> tuple[int, int, int, int]:
     wal = store.with_name(f"{store.name}-wal")
     return _size(store), _size(wal), free_bytes(str(store.parent)), newest_schema()
 

@@ -43,6 +43,9 @@ class Now:
     #: Log lines that never got out.
     lines_dropped: int
     connections: tuple[Connections, ...] = ()
+    #: Nodes that share the store and count, and whether this one leads; None: the store is ours alone.
+    nodes: int | None = None
+    is_leader: bool | None = None
 
 
 _Row: TypeAlias = tuple[str, str, Callable[[Now], float]]
@@ -111,6 +114,7 @@ class Gauges(Collector):
         yield failed
         yield from _of_now(self.now)
         yield from _of_connections(self.now)
+        yield from _of_nodes(self.now)
         yield from _of_destinations(self.seen)
         yield from _of_sources(self.seen)
 
@@ -137,6 +141,15 @@ def _of_connections(now: Now | None) -> Iterable[Metric]:
         accepted.add_metric([one.listener], one.accepted)
         refused.add_metric([one.listener], one.refused)
     yield from (is_open, accepted, refused)
+
+
+def _of_nodes(now: Now | None) -> Iterable[Metric]:
+    nodes = GaugeMetricFamily("hookline_nodes", "Nodes that share the store and were seen lately")
+    leads = GaugeMetricFamily("hookline_node_is_leader", "1 at the node that does what one does for all")
+    if now is not None and now.nodes is not None and now.is_leader is not None:
+        nodes.add_metric([], now.nodes)
+        leads.add_metric([], now.is_leader)
+    yield from (nodes, leads)
 
 
 def _of_destinations(seen: Seen | None) -> Iterable[Metric]:

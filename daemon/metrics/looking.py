@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,8 @@ class Looking:
 
     #: One that lasts: it remembers what is long to count.
     reader: Reader
-    path: Path
+    #: How many bytes the store takes; raises `StoreError` and `OSError`.
+    size: Callable[[], Awaitable[int]]
     #: Names of the configured destinations, and of the configured sources.
     destinations: Callable[[], Mapping[str, Any]]
     sources: Callable[[], Mapping[str, Any]]
@@ -45,8 +46,17 @@ class Looking:
             sources=tuple(
                 SourceSeen(name=name, is_paused=name in paused, last_at=last.get(name)) for name in self.sources()
             ),
-            size_bytes=self.path.stat().st_size,
+            size_bytes=await self.size(),
         )
+
+
+def size_of_file(path: Path) -> Callable[[], Awaitable[int]]:
+    """Return what says how large a file is."""
+
+    async def size() -> int:
+        return path.stat().st_size  # noqa: ASYNC240 - asks the kernel, which remembers
+
+    return size
 
 
 def _seen(name: str, lane: LaneState | None, breaker: Any) -> DestinationSeen:

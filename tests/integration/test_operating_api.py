@@ -260,7 +260,8 @@ async def test_the_system_says_what_runs_and_how_the_store_is(operated: Operated
     shown = await operated.get("/system")
     assert shown["status"] == await operated.get("/status")
     store = shown["store"]
-    assert store["path"].endswith("hookline.db")
+    assert store["kind"] == "sqlite"
+    assert store["place"].endswith("hookline.db")
     assert min(store["bytes"], store["free_bytes"], store["schema"]) > 0
     assert store["counts"]["events"] > 0
     assert (shown["retention"]["events"], shown["workers"]) == ("30d", 0)

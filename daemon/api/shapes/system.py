@@ -72,16 +72,19 @@ class FactShape(TypedDict):
 
 
 class StoreShape(TypedDict):
-    """The store's file."""
+    """Where everything is kept, and how much of it there is."""
 
-    path: str
+    #: `sqlite` or `postgresql`.
+    kind: str
+    #: As `store:` names it, without a password.
+    place: str
     bytes: int
-    #: Of its log of changes.
-    wal_bytes: int
-    #: What its disk has left.
-    free_bytes: int
-    #: Version of its tables.
-    schema: int
+    #: Of the file's log of changes; None: a database has its own.
+    wal_bytes: int | None
+    #: What the file's disk has left; None: only the database's server knows.
+    free_bytes: int | None
+    #: Version of its tables; None: a database's nodes see to it.
+    schema: int | None
     #: Events, duplicates, refused requests, and deliveries by state, since the store was made.
     counts: dict[str, int]
     #: The last look through the whole file; None: none was taken yet.

@@ -12,6 +12,7 @@ from hookline.daemon.api.endpoint import Nothing
 from hookline.daemon.api.events import EventsAsked, list_events
 from hookline.daemon.api.overview import overview
 from hookline.daemon.api.sources import list_sources
+from hookline.daemon.store.sharing import NodeId, Shared
 from hookline.daemon.web.charts import bars
 from hookline.daemon.web.site import Site
 from hookline.daemon.web.view import HTML, View
@@ -63,8 +64,15 @@ def add_pages(site: Site) -> None:
             to_paste=sources["sources"][:_SOURCES_TO_PASTE] if sources else (),
             overdue=_overdue(numbers["oldest_due_at"], view.daemon.clock()),
             reload=_RELOADS.get(asked["reload"]["outcome"]) if asked["reload"] else None,
+            at_node=_node(view.daemon.shared(), view.daemon.node),
             config=str(view.daemon.live.current.settings.path),
         )
+
+
+def _node(shared: Shared | None, me: NodeId | None) -> str | None:
+    """Return the name of this node, whose minutes are shown, if there are others."""
+    members = () if shared is None else shared.members
+    return next((one.name for one in members if one.id == me), None) if len(members) > 1 else None
 
 
 def _overdue(oldest: str | None, now: datetime) -> timedelta | None:

@@ -9,6 +9,7 @@ from quart import Response
 
 from hookline.daemon.api.audit import AuditAsked, list_audit
 from hookline.daemon.api.endpoint import Nothing
+from hookline.daemon.api.nodes import list_nodes
 from hookline.daemon.api.problem import ProblemError
 from hookline.daemon.api.shapes.system import FactShape
 from hookline.daemon.api.system import ActionAsked, list_actions, reload, show_action, show_config, show_system
@@ -36,6 +37,7 @@ async def _system(view: View) -> Response:
     shown = await show_system(view.call(Nothing()))
     actions = await list_actions(view.call(Nothing()))
     audit = await list_audit(view.call(AuditAsked(limit=_AUDIT_SHOWN)))
+    nodes = await list_nodes(view.call(Nothing()))
     tokens = await list_tokens(view.call(Nothing())) if view.may("admin") else None
     return await view.render(
         "system.html",
@@ -44,6 +46,7 @@ async def _system(view: View) -> Response:
         backup=_told(shown["store"]["backup"]),
         integrity=_told(shown["store"]["integrity"]),
         paused=view.daemon.pauses.states(),
+        nodes=nodes,
         actions=actions,
         audit=audit,
         tokens=tokens and tokens["tokens"],
