@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help test demo lint format types bench docs kills faults soak pythons wheel lock install-check clean
+.PHONY: help test demo lint format types bench docs kills cluster faults soak pythons wheel lock install-check clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ bench: .venv/installed ## figures, printed beside the machine's own floor
 kills: .venv/installed ## the long form of the kill test: a thousand kills
 	@HOOKLINE_KILLS=1000 $(BIN)/pytest tests/acceptance/test_kill.py
 
+cluster: .venv/installed ## the long form of the cluster's faults: five minutes of kills, freezes and cuts, then a verdict
+	@HOOKLINE_CLUSTER_SECONDS=$${HOOKLINE_CLUSTER_SECONDS:-300} $(BIN)/pytest tests/cluster
+
 faults: .venv/installed ## the long form of the disk's faults: each call on the store's files fails once, 300 power cuts
 	@HOOKLINE_FAULTS=1 $(BIN)/pytest -n auto tests/integration/test_store_disk_faults.py
 
@@ -63,7 +66,7 @@ wheel: .venv/installed ## build dist/hookline-*.whl, the same bytes for the same
 	@ls dist/*.whl
 
 lock: .venv/installed ## write requirements.lock anew: exact versions with hashes, for what is deployed
-	@$(BIN)/uv pip compile pyproject.toml --extra speed --generate-hashes --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --extra speed --extra postgres --generate-hashes --universal --python-version 3.11 \
 		--no-header --quiet --upgrade --output-file requirements.lock
 
 install-check: wheel ## install as docs/install.md says, into an empty virtual environment, and use it

@@ -297,9 +297,15 @@ def make_daemon(tmp_path: Path, destination: Destination) -> Iterator[MakeDaemon
     """Make daemons that deliver to `destination`; ended after the test."""
     made: list[Daemon] = []
 
-    def make(*, command: list[str] | None = None, config: str = CONFIG, rules: str = RULES) -> Daemon:
+    def make(
+        *,
+        command: list[str] | None = None,
+        config: str = CONFIG,
+        rules: str = RULES,
+        kind: Callable[..., Daemon] = Daemon,
+    ) -> Daemon:
         made.append(
-            Daemon(
+            kind(
                 tmp_path / f"daemon{len(made)}",
                 command=command or COMMAND,
                 config=config.format(secret=SECRET, url=destination.url),

@@ -1,4 +1,4 @@
-"""Promises 1 to 3, under `kill -9` at random moments."""
+"""Promises 1 to 3, under `kill -9` at random moments, on both stores."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import CONFIG, senders
+from hookline.daemon.store.places import PostgresDatabase
+from tests.acceptance.conftest import CONFIG, RULES, STATES, Daemon, senders
+from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
 
@@ -21,9 +25,43 @@ KILLS = int(os.environ.get("HOOKLINE_KILLS", "8"))
 SENDERS = 8
 
 
+class OnPostgres(Daemon):
+    """The same daemon on a schema of its own."""
+
+    def __init__(self, *where: Any, server: PostgresServer, place: PostgresDatabase, config: str, **more: Any) -> None:
+        self._server, self._schema = server, place.schema
+        url = f"{place.url}?schema={place.schema}"
+        super().__init__(*where, config=config.replace("sqlite:hookline.db", url), **more)
+
+    def states(self) -> Counter[str]:
+        states: Counter[str] = Counter()
+        for state, count in self._counted("state", "all_deliveries"):
+            states[STATES[int(state)]] += count
+        return states
+
+    def outcomes(self) -> Counter[str]:
+        return Counter(dict(self._counted("outcome", "attempts")))
+
+    def _counted(self, column: str, table: str) -> list[tuple[str, int]]:
+        asked = f"SELECT {column}, count(*) FROM {self._schema}.{table} GROUP BY 1"
+        rows = [line.split("|") for line in self._server.sql(asked).splitlines()]
+        return [(value, int(count)) for value, count in rows]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def make(request: pytest.FixtureRequest, make_daemon: Any) -> Callable[..., Daemon]:
+    """Make daemons on one store or the other."""
+    if request.param == "sqlite":
+        return partial(make_daemon, config=CONFIG, rules=RULES)
+    server, place = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_place")
+    return partial(make_daemon, kind=partial(OnPostgres, server=server, place=place), config=CONFIG, rules=RULES)
+
+
 @pytest.mark.timeout(120 + KILLS * 5)
-def test_every_event_answered_2xx_is_delivered_however_often_it_is_killed(make_daemon: Any, destination: Any) -> None:
-    daemon = make_daemon()
+def test_every_event_answered_2xx_is_delivered_however_often_it_is_killed(
+    make: Callable[..., Daemon], destination: Any
+) -> None:
+    daemon = make()
     daemon.start()
     chance = random.Random(KILLS)
     in_flight = 0
@@ -48,7 +86,7 @@ def test_every_event_answered_2xx_is_delivered_however_often_it_is_killed(make_d
 
 
 @pytest.mark.timeout(120 + KILLS * 5)
-def test_killed_workers_and_parents_cost_no_event_and_no_order(make_daemon: Any, destination: Any) -> None:
+def test_killed_workers_and_parents_cost_no_event_and_no_order(make: Callable[..., Daemon], destination: Any) -> None:
     config = (
         CONFIG
         + """\
@@ -60,7 +98,7 @@ workers: 2
 """
     )
     rules = "rules:\n  - {name: paid, from: agiled, on: invoice.paid, do: [erp, ordered]}\n"
-    daemon = make_daemon(config=config, rules=rules)
+    daemon = make(config=config, rules=rules)
     daemon.start()
     chance = random.Random(KILLS + 1)
     in_flight = killed = 0
@@ -94,8 +132,8 @@ workers: 2
         assert arrived == sorted(arrived), f"out of order: {arrived}"
 
 
-def test_a_duplicate_is_acted_on_once_also_across_a_kill(make_daemon: Any, destination: Any) -> None:
-    daemon = make_daemon()
+def test_a_duplicate_is_acted_on_once_also_across_a_kill(make: Callable[..., Daemon], destination: Any) -> None:
+    daemon = make()
     daemon.start()
     assert [daemon.post("same") for _ in range(5)] == [200] * 5
     daemon.settle()

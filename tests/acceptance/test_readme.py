@@ -108,8 +108,8 @@ def test_the_plug_in_of_the_readme_is_an_action(home: Path) -> None:
 
 
 def test_every_command_in_the_readme_is_one() -> None:
-    listed = set(re.findall(r"`hookline ([a-z]+)", README))
+    listed = set(re.findall(r"`hookline ([a-z-]+)", README))
     listing = hookline(Path(), "--help").stdout.partition("\nCommands:\n")[2]
-    known = set(re.findall(r"^  ([a-z]+) ", listing, re.MULTILINE))
+    known = set(re.findall(r"^  ([a-z-]+) ", listing, re.MULTILINE))
     assert listed - known == set()
     assert known - listed == set()
