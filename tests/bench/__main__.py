@@ -14,6 +14,7 @@ from tests.bench.head_of_line import bench_head_of_line
 from tests.bench.looking import bench_looking
 from tests.bench.matching import bench_matching
 from tests.bench.memory import bench_memory
+from tests.bench.postgres import bench_postgres
 from tests.bench.reads import bench_reads
 from tests.bench.receiving import bench_receiving
 from tests.bench.retention import bench_retention
@@ -34,7 +35,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short run of each")
     parser.add_argument(
         "--only",
-        choices=["signatures", "matching", "receiving", "way", "lanes", "memory", "retention", "reads", "looking"],
+        choices=[
+            "signatures",
+            "matching",
+            "receiving",
+            "way",
+            "lanes",
+            "memory",
+            "retention",
+            "reads",
+            "looking",
+            "postgres",
+        ],
     )
     said = parser.parse_args()
     if said.quick:
@@ -59,6 +71,8 @@ def main() -> None:
         bench_reads(said.queued, said.queued // 10)
     if said.only in {None, "looking"}:
         bench_looking(said.queued, said.queued // 10, said.runs, said.seconds)
+    if said.only in {None, "postgres"}:
+        bench_postgres(said.runs, said.seconds, queued=said.queued, churned=said.events)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ CORES = sorted(os.sched_getaffinity(0))
 SERVER, OTHERS = {CORES[0]}, {CORES[-1]}
 #: Where several processes of ours work together, the kernel shares all cores out among all.
 ALL = set(CORES)
+FILE = "sqlite:bench.db"
 CONFIG = """\
 version: 1
 listen: 127.0.0.1:{port}
 admin: {{listen: 127.0.0.1:{admin}, token: bench-token-0123456789ab}}
-store: sqlite:bench.db
+store: {store}
 rules: rules.yaml
 workers: {workers}
 """
@@ -101,23 +102,36 @@ def load(
 
 @contextmanager
 def daemon(
-    folder: Path, *, sink: int, at_least: int, rules: int = 10, workers: int = 1, cores: Collection[int] = SERVER
+    folder: Path,
+    *,
+    sink: int,
+    at_least: int,
+    rules: int = 10,
+    workers: int = 1,
+    cores: Collection[int] = SERVER,
+    store: str = FILE,
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run the daemon with one destination, behind rules of which one matches totals that are `at_least` so much."""
     texts = [RULE.format(number=number, kind=KINDS[number % len(KINDS)], at_least=10**9) for number in range(rules - 1)]
     texts.append(RULE.format(number=rules, kind="invoice.paid", at_least=at_least))
     config = ONE_SINK.format(sink=sink, secret=SECRET)
-    with daemon_on(folder, config=config, rules="".join(texts), workers=workers, cores=cores) as running:
+    with daemon_on(folder, config=config, rules="".join(texts), workers=workers, cores=cores, store=store) as running:
         yield running
 
 
 @contextmanager
 def daemon_on(
-    folder: Path, *, config: str, rules: str, workers: int = 1, cores: Collection[int] = SERVER
+    folder: Path,
+    *,
+    config: str,
+    rules: str,
+    workers: int = 1,
+    cores: Collection[int] = SERVER,
+    store: str = FILE,
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run the installed command on a fresh store."""
     port, admin = free_port(), free_port()
-    (folder / "hookline.yaml").write_text(CONFIG.format(port=port, admin=admin, workers=workers) + config)
+    (folder / "hookline.yaml").write_text(CONFIG.format(port=port, admin=admin, workers=workers, store=store) + config)
     (folder / "rules.yaml").write_text("rules:\n" + rules)
     for old in folder.glob("bench.db*"):
         old.unlink()
@@ -187,7 +201,7 @@ def free_port() -> int:
 
 def wait_for(port: int) -> None:
     """Wait until somebody listens."""
-    for _ in range(400):
+    for _ in range(1200):
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
