@@ -64,6 +64,33 @@ async def server(postgres_place: PostgresDatabase, clock: Clock) -> AsyncIterato
     await server.close()
 
 
+async def test_what_a_claim_took_whose_commit_was_not_answered_is_claimed_again_at_once(
+    nodes: Nodes, values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await nodes(1)
+    new = [values.delivery() for _ in range(3)]
+    await store.write([values.accept(delivery) for delivery in new])
+    commit = Server._commit
+
+    async def unanswered(server: Server, connection: Any) -> None:
+        await commit(server, connection)
+        connection.terminate()
+        raise ConnectionResetError("the answer was lost")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(Server, "_commit", unanswered)
+        with pytest.raises(StoreError):
+            await store.claim({ERP: 3}, lease=LEASE)
+    assert (await store.reader().counts())["running"] == 3
+    # As the dispatcher does after a failure: it asks what waits, and claims only there.
+    assert ERP in await store.waiting()
+    claimed = await store.claim({ERP: 5}, lease=LEASE)
+    assert {one.id for one in claimed} == {one.id for one in new}
+    assert [one.crashes for one in claimed] == [0, 0, 0]
+    counts = await store.reader().counts()
+    assert (counts["running"], counts["pending"]) == (3, 0)
+
+
 async def test_each_delivery_is_claimed_by_one_node_and_the_longest_due_go_first(
     nodes: Nodes, values: Values, clock: Clock
 ) -> None:

@@ -12,6 +12,7 @@ from hookline.daemon.store.named_sql import named_statements
 from hookline.daemon.store.postgres import breakers
 from hookline.daemon.store.postgres.rows import bound, bound_or_null, unbound
 from hookline.daemon.store.rows import delivery_id, event_id, event_number, length, micros, moment, number_or_none
+from hookline.daemon.store.sharing import DUE
 from hookline.daemon.store.stored import Claimed, Health
 from hookline.rules import EventId
 
@@ -56,6 +57,20 @@ async def _claim(
     batch.counters["pending"] -= len(found)
     batch.counters["running"] += len(found)
     return sorted(found, key=lambda row: row["position"])
+
+
+async def take_back(writer: PostgresWriter, tokens: Collection[int]) -> None:
+    """Make pending again what was claimed with these tokens, if anything was. Raises `StoreError`."""
+    await writer.batch(lambda batch: _take_back(batch, tokens))
+
+
+async def _take_back(batch: Batch, tokens: Collection[int]) -> None:
+    said = await batch.connection.execute(_SQL["take_back"], batch.moment.now, list(tokens))
+    count = int(said.removeprefix("UPDATE "))
+    if count:
+        batch.news.add(DUE)
+        batch.counters["pending"] += count
+        batch.counters["running"] -= count
 
 
 def _claimed(lane: Lane, row: Mapping[str, Any]) -> Claimed:

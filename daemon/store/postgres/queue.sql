@@ -21,6 +21,11 @@ RETURNING claims.position, queue.id, queue.event_id, queue.attempts, queue.crash
     steps.digest, steps.destination, queue.order_key, queue.previous, queue.is_digest, queue.parts_of, queue.stands_for,
     queue.is_replay OR queue.replay_of IS NOT NULL AS is_replay;
 
+-- name: take_back
+-- By queue_running.
+UPDATE queue SET state = 0, due_at = $1, token = NULL, lease_until = NULL, node_id = NULL
+WHERE state = 1 AND token = ANY ($2::bigint[]);
+
 -- name: close_digests
 DELETE FROM digests WHERE delivery_id = ANY ($1::bigint[]);
 

@@ -56,6 +56,8 @@ class PostgresStore:
             self._server, self._partitions, node=node, accept_lease=accept_lease, news=self._news
         )
         self._node = node
+        #: Of claims whose commit was not answered: nobody runs what they took, and nobody died of it either.
+        self._in_doubt: set[int] = set()
 
     async def open(self) -> None:
         """Connect, migrate, prove that a commit is durable, and end the leases of what this node left running."""
@@ -101,8 +103,13 @@ class PostgresStore:
         count = min(sum(max(0, places) for places in room.values()), _MOST_CLAIMED)
         if not count:
             return []
+        await self._take_back()
         tokens = [self._ids.token() for _ in range(count)]
-        return await queue.claim(self._writer, room, tokens, lease)
+        try:
+            return await queue.claim(self._writer, room, tokens, lease)
+        except StoreError:
+            self._in_doubt.update(tokens)
+            raise
 
     async def renew(self, tokens: Mapping[DeliveryId, Token], *, lease: timedelta) -> set[DeliveryId]:
         """Extend leases; return those whose token was still good."""
@@ -114,6 +121,7 @@ class PostgresStore:
 
     async def waiting(self) -> Mapping[Lane, datetime]:
         """Return for each lane that waits and is not held when its first delivery is due."""
+        await self._take_back()
         return await queue.waiting(self._server)
 
     async def held(self) -> Mapping[Lane, str]:
@@ -200,6 +208,11 @@ class PostgresStore:
     async def size(self) -> int:
         """Return how many bytes it takes. Raises `StoreError`."""
         return await size(self._server)
+
+    async def _take_back(self) -> None:
+        if self._in_doubt:
+            await queue.take_back(self._writer, self._in_doubt)
+            self._in_doubt.clear()
 
     def reader(self) -> PostgresReader:
         """Return a reader; it shares the server's connections."""
