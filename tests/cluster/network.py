@@ -25,6 +25,13 @@ class Network:
         """Make the addresses. Raises `NoNetworksError`."""
         if os.geteuid() != 0:
             raise NoNetworksError("makes network namespaces: needs root")
+        for tool, *words in (("ip", "netns", "list"), ("iptables", "-w", "-n", "-L")):
+            try:
+                _run(tool, *words)
+            except FileNotFoundError as error:
+                raise NoNetworksError(f"needs {tool}: apt-get install iproute2 iptables") from error
+            except subprocess.CalledProcessError as error:
+                raise NoNetworksError(f"{tool} {' '.join(words)}: {error.stderr.strip()}") from error
         self._prefix = f"hl{os.getpid() % 100_000}"
         self._nodes: list[str] = []
         for step in range(_RANGES):
