@@ -12,8 +12,9 @@ from hookline.daemon.ids import lowest_at
 from hookline.daemon.store.changes import Accept, Accepted, DeliveryId, NewDelivery, NewEvent, Request
 from hookline.daemon.store.gates import Body, is_plain
 from hookline.daemon.store.named_sql import Row, named_statements
+from hookline.daemon.store.placing import Coming
 from hookline.daemon.store.postgres import breakers
-from hookline.daemon.store.postgres.gates import Coming, place
+from hookline.daemon.store.postgres.gates import place
 from hookline.daemon.store.postgres.keys import Key, Keys, Presented, learn
 from hookline.daemon.store.postgres.rows import bound, bound_or_null, columns, names_or_null
 from hookline.daemon.store.rows import (

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from hookline.daemon.store.changes import DeliveryId, Lane, NewDelivery, State
-from hookline.daemon.store.gates import Body, Known, Memories, OpenDigest, Placed, Window, ask, check_token
+from hookline.daemon.store.changes import DeliveryId, State
+from hookline.daemon.store.gates import Known, Memories, OpenDigest, Window
 from hookline.daemon.store.named_sql import Row, named_statements
+from hookline.daemon.store.placing import Coming, Effects, Placing, ask_all
 from hookline.daemon.store.postgres.orders import last_places
 from hookline.daemon.store.postgres.rows import bound, bound_or_null, columns, unbound
 from hookline.daemon.store.rows import (
@@ -38,71 +38,17 @@ _NEVER_WAITS = frozenset({State.SUPPRESSED, State.COLLECTED})
 _WAITING_COLUMNS, _ENDED_COLUMNS = 21, 16
 
 
-class Coming(NamedTuple):
-    """A delivery that is more than a row."""
-
-    new: NewDelivery
-    event: int
-    body: Body
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placing:
-    """A delivery and where it is put."""
-
-    placed: Placed
-    event: int
-    step_id: int
-    lane_id: int
-    lane: Lane
-    #: Its claim, if it runs at once.
-    token: int | None = None
-
-
-@dataclass(slots=True)
-class _Effects:
-    """What changes in rows that are there, or were inserted just now."""
-
-    counted: Counter[int] = field(default_factory=Counter)
-    #: Summary -> the event that it tells of.
-    moved: dict[int, int] = field(default_factory=dict)
-    full: set[int] = field(default_factory=set)
-
-
 async def place(batch: Batch, coming: Sequence[Coming]) -> set[int]:
     """Ask the gates, insert what comes of it, and return the events that made a digest full.
 
     Raises `ValueError` for one that has a token and cannot run yet.
     """
     memories = await _recall(batch.connection, coming)
-    placings: list[Placing] = []
-    effects = _Effects()
-    wakes: set[int] = set()
-    for new, event, body in coming:
-        check_token(new)
-        step_id, lane_id = batch.names.step(new)
-        verdict = ask(new, memories, body, event=event_id(event), now=batch.moment.at)
-        placings += [
-            Placing(
-                placed=placed,
-                event=event,
-                step_id=step_id,
-                lane_id=lane_id,
-                lane=new.lane,
-                token=new.token if placed.id == new.id else None,
-            )
-            for placed in verdict.rows
-        ]
-        effects.counted.update(map(delivery_number, verdict.counted))
-        if verdict.moved is not None:
-            effects.moved[delivery_number(verdict.moved)] = event
-        if verdict.full is not None:
-            effects.full.add(delivery_number(verdict.full))
-            wakes.add(event)
-    await insert_placed(batch, placings)
+    effects = ask_all(coming, memories, step=batch.names.step, now=batch.moment.at)
+    await insert_placed(batch, effects.placings)
     await _take_effect(batch, effects)
     await _keep(batch.connection, memories, coming)
-    return wakes
+    return effects.wakes
 
 
 async def insert_placed(batch: Batch, placings: Sequence[Placing]) -> None:
@@ -168,7 +114,7 @@ async def count_parts(batch: Batch, counted: Counter[int]) -> None:
         await batch.connection.execute(_SQL["count_parts_of_ended"], numbers, [counted[number] for number in numbers])
 
 
-async def _take_effect(batch: Batch, effects: _Effects) -> None:
+async def _take_effect(batch: Batch, effects: Effects) -> None:
     connection = batch.connection
     if effects.counted:
         await count_parts(batch, effects.counted)

@@ -29,11 +29,12 @@ from hookline.daemon.store.changes import (
 )
 from hookline.daemon.store.gates import Body, Placed, is_plain
 from hookline.daemon.store.named_sql import named_statements
+from hookline.daemon.store.placing import Coming, Placing
 from hookline.daemon.store.postgres.accept import accept, add_to_rules, delivery_row, insert_deliveries
 from hookline.daemon.store.postgres.access import change_access
 from hookline.daemon.store.postgres.audit import audit
 from hookline.daemon.store.postgres.breakers import closed
-from hookline.daemon.store.postgres.gates import Coming, Placing, insert_placed, place
+from hookline.daemon.store.postgres.gates import insert_placed, place
 from hookline.daemon.store.postgres.nodes import raise_revision
 from hookline.daemon.store.postgres.orders import promote
 from hookline.daemon.store.postgres.rows import bound, matched_from, names_or_null, unbound

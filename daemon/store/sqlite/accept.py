@@ -13,6 +13,7 @@ from hookline.daemon.store.changes import Accept, Accepted, NewDelivery, NewEven
 from hookline.daemon.store.gates import Body, is_plain
 from hookline.daemon.store.moment import Moment
 from hookline.daemon.store.named_sql import Row
+from hookline.daemon.store.placing import Coming
 from hookline.daemon.store.rows import (
     HOUR,
     content_number,
@@ -25,7 +26,7 @@ from hookline.daemon.store.rows import (
     micros,
 )
 from hookline.daemon.store.sqlite.batch import Batch
-from hookline.daemon.store.sqlite.gates import Coming, place
+from hookline.daemon.store.sqlite.gates import place
 from hookline.daemon.store.sqlite.names import Names
 from hookline.daemon.store.sqlite.rows import bound, bound_or_null
 from hookline.daemon.store.sqlite.statements import run_many, select_many, statements

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-from hookline.daemon.store.changes import DeliveryId, Lane, NewDelivery, State
-from hookline.daemon.store.gates import Body, Known, Memories, OpenDigest, Placed, Window, ask, check_token
+from hookline.daemon.store.changes import DeliveryId, State
+from hookline.daemon.store.gates import Known, Memories, OpenDigest, Placed, Window
 from hookline.daemon.store.named_sql import Row
+from hookline.daemon.store.placing import Coming, Effects, Placing, ask_all
 from hookline.daemon.store.rows import (
     BEHIND,
     NUMBER_OF_STATE,
@@ -34,70 +33,17 @@ _SQL = statements("gates")
 _RUNNING = NUMBER_OF_STATE[State.RUNNING]
 
 
-class Coming(NamedTuple):
-    """A delivery that is more than a row."""
-
-    new: NewDelivery
-    event: int
-    body: Body
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placing:
-    """A delivery and where it is put."""
-
-    placed: Placed
-    event: int
-    step_id: int
-    lane_id: int
-    lane: Lane
-    token: int | None = None
-
-
-@dataclass(slots=True)
-class _Effects:
-    """What changes in rows that are there, or were inserted just now."""
-
-    counted: Counter[int] = field(default_factory=Counter)
-    #: Summary -> the event that it tells of.
-    moved: dict[int, int] = field(default_factory=dict)
-    full: set[int] = field(default_factory=set)
-
-
 def place(batch: Batch, coming: Sequence[Coming]) -> set[int]:
     """Ask the gates, insert what comes of it, and return the events that made a digest full.
 
     Raises `ValueError` for one that has a token and cannot run yet.
     """
     memories = _recall(batch.connection, coming)
-    placings: list[Placing] = []
-    effects = _Effects()
-    wakes: set[int] = set()
-    for new, event, body in coming:
-        check_token(new)
-        step_id, lane_id = batch.names.step(new)
-        verdict = ask(new, memories, body, event=event_id(event), now=batch.moment.at)
-        placings += [
-            Placing(
-                placed=placed,
-                event=event,
-                step_id=step_id,
-                lane_id=lane_id,
-                lane=new.lane,
-                token=new.token if placed.id == new.id else None,
-            )
-            for placed in verdict.rows
-        ]
-        effects.counted.update(map(delivery_number, verdict.counted))
-        if verdict.moved is not None:
-            effects.moved[delivery_number(verdict.moved)] = event
-        if verdict.full is not None:
-            effects.full.add(delivery_number(verdict.full))
-            wakes.add(event)
-    insert_placed(batch, placings)
+    effects = ask_all(coming, memories, step=batch.names.step, now=batch.moment.at)
+    insert_placed(batch, effects.placings)
     _take_effect(batch, effects)
     _keep(batch.connection, memories, coming)
-    return wakes
+    return effects.wakes
 
 
 def insert_placed(batch: Batch, placings: Sequence[Placing]) -> None:
@@ -146,7 +92,7 @@ def _number(written: DeliveryId | None) -> int | None:
     return None if written is None else delivery_number(written)
 
 
-def _take_effect(batch: Batch, effects: _Effects) -> None:
+def _take_effect(batch: Batch, effects: Effects) -> None:
     run_many(batch.connection, _SQL["count_parts"], list(effects.counted.items()))
     run_many(batch.connection, _SQL["move_summaries"], list(effects.moved.items()))
     run_many(batch.connection, _SQL["make_due"], [(number, batch.moment.now) for number in effects.full])

@@ -7,6 +7,7 @@ import json
 from hookline.daemon.ids import made_at
 from hookline.daemon.store.changes import Cancel, DeliveryId, Reject, Replay, Route, SetHealth, SetLane, State
 from hookline.daemon.store.gates import Body, Placed, is_plain
+from hookline.daemon.store.placing import Coming, Placing
 from hookline.daemon.store.rows import (
     BEHIND,
     HOUR,
@@ -20,7 +21,7 @@ from hookline.daemon.store.rows import (
 )
 from hookline.daemon.store.sqlite.accept import accept, add_to_rules, delivery_row, insert_deliveries
 from hookline.daemon.store.sqlite.batch import Batch
-from hookline.daemon.store.sqlite.gates import Coming, Placing, insert_placed, place
+from hookline.daemon.store.sqlite.gates import insert_placed, place
 from hookline.daemon.store.sqlite.orders import leave_queues
 from hookline.daemon.store.sqlite.rows import bound, unbound
 from hookline.daemon.store.sqlite.statements import run_many, select_many, statements
