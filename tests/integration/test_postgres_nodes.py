@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hookline.daemon.ids import Ids
 from hookline.daemon.lanes.breaker import CircuitBreaker
 from hookline.daemon.store.changes import Lane, LaneResult, Outcome, SetLane, State
 from hookline.daemon.store.places import PostgresDatabase
+from hookline.daemon.store.postgres import breakers
 from hookline.daemon.store.postgres.store import PostgresStore
 from hookline.daemon.store.sharing import NodeId, NodeReport, Shared
 from hookline.daemon.store.stored import Claimed
@@ -187,6 +189,28 @@ async def test_one_claim_of_all_nodes_is_the_probe_and_its_answer_closes(two: tu
     await other.ends(probe, answered=True)
     assert (await one.meets()).breakers == {}
     assert len(await one.claims(3)) == 3
+
+
+async def test_of_two_claims_at_the_same_moment_one_is_the_probe(
+    two: tuple[Node, Node], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    await open_breaker(one)
+    await one.deliver(3)
+    clock.pass_(seconds=30)
+    # Between what a statement sees and what it locks, another node's transaction may be made: let that last.
+    lock = breakers._SQL["lock_half_open"].replace("WHERE", "WHERE pg_sleep(0.5) IS NOT NULL AND", 1)
+    slow = {**breakers._SQL, "lock_half_open": lock}
+    with monkeypatch.context() as slowly:
+        slowly.setattr(breakers, "_SQL", slow)
+        late = asyncio.create_task(other.claims())
+        await asyncio.sleep(0.25)
+        assert not late.done()
+    (probe,) = await one.claims()
+    assert await late == []
+    assert (await other.meets()).breakers[ERP].probed_by == one.id
+    await one.ends(probe, answered=True)
+    assert (await other.meets()).breakers == {}
 
 
 async def test_a_probe_that_fails_doubles_the_pause_and_others_say_nothing(

@@ -76,7 +76,8 @@ async def probe(batch: Batch, lane_ids: Iterable[int]) -> dict[int, int]:
     now = batch.moment.now
     ready = [lane_id for lane_id, is_held, tries_at in rows if not is_held and tries_at <= now]
     if ready:
-        allowed |= {row[0]: 1 for row in await batch.connection.fetch(_SQL["half_open"], ready, now)}
+        ours = [row[0] for row in await batch.connection.fetch(_SQL["lock_half_open"], ready, now)]
+        allowed |= {row[0]: 1 for row in await batch.connection.fetch(_SQL["half_open"], ours, now)}
     return allowed
 
 

@@ -7,14 +7,18 @@ SELECT id FROM lanes WHERE id = ANY($1::integer[]) AND (is_held OR tries_at IS N
 SELECT id, is_held, tries_at FROM lanes WHERE id = ANY($1::integer[]) AND (is_held OR tries_at IS NOT NULL);
 
 -- Who is second finds the row locked, and has no probe.
+-- name: lock_half_open
+SELECT id FROM lanes WHERE id = ANY($1::integer[]) AND NOT is_held AND tries_at <= $2
+ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
+
+-- A statement of its own: what another node committed between the view and the lock of the one before is seen by this one
+-- only.
 -- name: half_open
 SELECT id FROM lanes
 WHERE id = ANY($1::integer[]) AND NOT is_held AND tries_at <= $2 AND NOT EXISTS (
     SELECT FROM queue
     WHERE queue.lane_id = lanes.id AND state = 1 AND token = lanes.probe_token AND lease_until > $2
-)
-ORDER BY id
-FOR NO KEY UPDATE SKIP LOCKED;
+);
 
 -- name: note_probes
 UPDATE lanes SET probe_token = given.token
