@@ -150,9 +150,10 @@ class PostgresServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *words: str | Path) -> str:
-        done = subprocess.run(
-            [*self._as_owner(), str(self._bin / program), *map(str, words)], capture_output=True, text=True, check=False
-        )
+        command = [*self._as_owner(), str(self._bin / program), *map(str, words)]
+        # Not ours: it looks for certificates there, and whoever it runs as may not.
+        environ = {**os.environ, "HOME": str(self.folder)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import chain
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 from hookline.daemon.commands.output import ago, span
 from hookline.daemon.doctor.bounded import Failed
@@ -27,6 +29,8 @@ _DEAD_SHARE: Final = 2
 #: A rolling upgrade takes as long.
 _MISSED_AFTER: Final = timedelta(minutes=1)
 _RELOAD: Final = "then SELECT pg_reload_conf()"
+#: A host that is this machine, or a socket's folder.
+_NEAR: Final = re.compile(r"localhost(:|$)|127\.|\[?::1(\]|$)|/|%2[Ff]")
 
 
 def check_database(sight: Sight, place: PostgresDatabase) -> list[Finding]:
@@ -48,7 +52,24 @@ def check_database(sight: Sight, place: PostgresDatabase) -> list[Finding]:
         said = ok("store", f"{text}, without tables of ours: the first start makes them", sight.again("run"))
     else:
         said = ok("store", f"{text}, schema {state.schema}, {size_text(state.size)}, {waiting:,} waiting")
-    return [said, *judge_database(state)]
+    return [said, *judge_network(place, state), *judge_database(state)]
+
+
+def judge_network(place: PostgresDatabase, state: DatabaseState) -> list[Finding]:
+    """Judge the way to the server, where it leaves this machine."""
+    parts = urlsplit(place.url)
+    asked = parse_qs(parts.query)
+    hosts = [*parts.netloc.rpartition("@")[2].split(","), *asked.get("host", [""])[0].split(",")]
+    far = [host for host in hosts if host and not _NEAR.match(host)]
+    if not far:
+        return []
+    mended = "`sslmode=verify-full&sslrootcert=…` in `store:`"
+    if not state.is_encrypted:
+        text = f"the way to {listed(far)} is not encrypted: whoever is on it reads events, and may change them"
+        return [warn("network", text, f"ssl = on at the server, and {mended}")]
+    if asked.get("sslmode", [""])[0] not in {"verify-ca", "verify-full"}:
+        return [warn("network", f"the way to {listed(far)} is encrypted, but who answers is not checked", mended)]
+    return [ok("network", f"the way to {listed(far)} is encrypted, and who answers is checked")]
 
 
 def judge_database(state: DatabaseState) -> list[Finding]:

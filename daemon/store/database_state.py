@@ -57,6 +57,8 @@ class DatabaseState:
     slots: tuple[LeftSlot, ...]
     #: Two sessions of ours were one of the server's.
     is_pooled: bool
+    #: Our session goes through TLS, as the server sees it.
+    is_encrypted: bool
     #: None before the first start; then all below says nothing.
     schema: int | None = None
     #: Why our role cannot work with the tables; "" if it can.

@@ -10,6 +10,7 @@ import asyncpg
 
 from hookline.daemon.store.places import PostgresDatabase
 from hookline.daemon.store.port import StoreError, StoreTrouble
+from hookline.daemon.store.postgres.certificates import unusable_file
 
 #: All that a conversation with the server raises. `TimeoutError` is an `OSError`.
 FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -90,6 +91,8 @@ def store_error(error: Exception, place: PostgresDatabase) -> StoreError:
             return StoreError(f"{place}: {_MEANINGS['25006'][1]}", kind="away")
         case TimeoutError():
             return StoreError(f"{place}: does not answer: see whether it runs, and the network between", kind="away")
+        case OSError() if (file := unusable_file(place)) is not None:
+            return StoreError(f"{place}: {_hidden(file, place)}", kind="unfit")
         case OSError():
             kind, meaning = "away", "cannot be reached: see whether it runs, and the network between"
         case _ if isinstance(error, asyncpg.InternalClientError) or _is_closed(error):

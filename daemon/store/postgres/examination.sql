@@ -11,7 +11,8 @@ SELECT current_setting('server_version') AS version,
     (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') AS synchronous_commit,
     current_setting('synchronous_standby_names') AS synchronous_standby_names,
     current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on' AS autovacuum,
-    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all;
+    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all,
+    coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted;
 
 -- name: connections
 SELECT count(*) FILTER (WHERE datname IS NOT NULL) AS used,

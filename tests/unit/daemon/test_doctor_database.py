@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from hookline.daemon.doctor.bounded import Failed
-from hookline.daemon.doctor.database import check_database, check_nodes, judge_database, judge_nodes
+from hookline.daemon.doctor.database import (
+    check_database,
+    check_nodes,
+    judge_database,
+    judge_network,
+    judge_nodes,
+)
 from hookline.daemon.doctor.finding import Finding
 from hookline.daemon.doctor.sight import DaemonSight, Sight
 from hookline.daemon.store.database_state import DatabaseState, Holding, LeftSlot
@@ -17,13 +23,15 @@ from hookline.daemon.store.places import PostgresDatabase
 from hookline.daemon.store.sharing import Node, NodeId
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-PLACE = PostgresDatabase(url="postgresql://h:pw@db/hooks", shown="postgresql://h@db/hooks")
+PLACE = PostgresDatabase(
+    url="postgresql://h:pw@db/hooks?sslmode=verify-full", shown="postgresql://h@db/hooks?sslmode=verify-full"
+)
 WELL = DatabaseState(
     version="15.8", number=150_008, encoding="UTF8", role="hookline", fsync=True, full_page_writes=True,
     synchronous_commit="on", synchronous_standby_names="", autovacuum=True, standbys=0, synchronous_standbys=0,
     most_connections=97, connections=20, own_connections=18, ahead=timedelta(milliseconds=3),
-    exact_to=timedelta(milliseconds=1), holding=None, sees_all=True, slots=(), is_pooled=False, schema=1, size=1 << 20,
-    queue_rows=100, queue_dead=1000, now=NOW,
+    exact_to=timedelta(milliseconds=1), holding=None, sees_all=True, slots=(), is_pooled=False, is_encrypted=True, schema=1,
+    size=1 << 20, queue_rows=100, queue_dead=1000, now=NOW,
 )  # fmt: skip
 
 
@@ -135,6 +143,43 @@ def test_nodes_that_differ_or_are_missed_are_told_of(nodes: tuple[Node, ...], sa
     assert said in found.text
 
 
+@pytest.mark.parametrize(
+    ("url", "is_encrypted", "level", "said"),
+    [
+        ("h:pw@db1,db2/hooks?sslmode=verify-full", True, "ok", "the way to db1, db2 is encrypted, and who answers is checked"),
+        ("h:pw@db/hooks?sslmode=verify-ca", True, "ok", "who answers is checked"),
+        ("h:pw@db/hooks?sslmode=require", True, "warn", "the way to db is encrypted, but who answers is not checked"),
+        ("h:pw@db/hooks", True, "warn", "who answers is not checked"),
+        ("h:pw@db/hooks", False, "warn", "the way to db is not encrypted"),
+        ("h:pw@127.0.0.1:1,10.1.2.3:5433/hooks", False, "warn", "the way to 10.1.2.3:5433 is not encrypted"),
+        ("h:pw@[2001:db8::1]:5432/hooks", False, "warn", "not encrypted"),
+        ("h:pw@localhost.example.com/hooks", False, "warn", "not encrypted"),
+    ],
+)  # fmt: skip
+def test_the_way_to_another_machine_is_to_be_encrypted(url: str, *, is_encrypted: bool, level: str, said: str) -> None:
+    place = PostgresDatabase(url=f"postgresql://{url}", shown="")
+    (found,) = judge_network(place, replace(WELL, is_encrypted=is_encrypted))
+    assert (found.level, found.name) == (level, "network")
+    assert said in found.text
+    assert "pw" not in found.text
+    assert ("sslmode=verify-full" in found.fix) == (level == "warn")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "h@localhost/hooks",
+        "h@localhost:5433,127.0.0.2/hooks",
+        "h@[::1]:5432/hooks",
+        "h@/hooks?host=/run/postgresql",
+        "h@/hooks?host=%2Frun%2Fpostgresql",
+        "?service=hooks",
+    ],
+)
+def test_what_does_not_leave_the_machine_needs_no_encryption(url: str) -> None:
+    assert judge_network(PostgresDatabase(url=f"postgresql://{url}", shown=""), replace(WELL, is_encrypted=False)) == []
+
+
 def sight(**more: Any) -> Sight:
     facts: dict[str, Any] = {"now": NOW, "config_path": None, "environ": {}, "uid": 0, "settings": Failed(why="unused")}
     return Sight(**facts | more)
@@ -149,7 +194,12 @@ def test_a_database_that_cannot_be_asked_says_why_itself() -> None:
 
 def test_before_the_first_start_the_server_is_judged_all_the_same() -> None:
     seen = sight(database=replace(WELL, schema=None, fsync=False))
-    assert told(check_database(seen, PLACE)) == [("ok", "store"), ("wrong", "durability"), ("ok", "connections")]
+    assert told(check_database(seen, PLACE)) == [
+        ("ok", "store"),
+        ("ok", "network"),
+        ("wrong", "durability"),
+        ("ok", "connections"),
+    ]
     assert "the first start makes them" in check_database(seen, PLACE)[0].text
     assert check_nodes(seen) == []
 
