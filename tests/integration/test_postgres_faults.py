@@ -245,6 +245,54 @@ async def test_a_disk_that_is_full(small_disk: tuple[PostgresServer, Path]) -> N
     assert load.kinds() == ["disk_full"]
 
 
+@pytest.fixture
+def small_wal(has_postgres: None) -> Iterator[tuple[PostgresServer, Path]]:
+    """Return a server whose WAL has a disk of its own, of 48 MB, and the folder of that."""
+    server = PostgresServer(max_wal_size="32MB", min_wal_size="32MB")
+    folder = server.data / "pg_wal"
+    owner = server.data.stat()
+    kept = folder.rename(server.folder / "first_wal")
+    folder.mkdir()
+    options = f"size=48m,mode=0700,uid={owner.st_uid},gid={owner.st_gid}"
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    try:
+        if mounted.returncode != 0:
+            pytest.skip(f"this user may not mount: {mounted.stderr.strip()}")
+        subprocess.run(["cp", "-a", f"{kept}/.", str(folder)], check=True)
+        server.start()
+        yield server, folder
+    finally:
+        server.stop("immediate")
+        subprocess.run(["umount", str(folder)], check=mounted.returncode == 0, capture_output=True)
+        server.remove()
+
+
+async def test_a_disk_of_the_wal_that_is_full(small_wal: tuple[PostgresServer, Path]) -> None:
+    # Then the server panics, and does not come up again before there is room.
+    server, folder = small_wal
+    async with under_load(server.place(SCHEMA), senders=4, body_bytes=200_000, every=SOON) as load:
+        await load.acknowledges(4)
+        ballast = folder / "ballast"
+        with pytest.raises(OSError, match="No space left"):
+            ballast.write_bytes(bytes(64 << 20))
+        await load.comes(lambda: load.watch.trouble is not None)
+        with pytest.raises(StoreError) as failed:
+            await load.commit.submit(load.accept("while it is full"))
+        assert failed.value.kind == "away"
+        await load.comes(lambda: "PANIC:  could not write" in (server.folder / "log").read_text())
+        before = len(load.acknowledged)
+        refused = load.refused
+        await load.comes(lambda: load.refused > refused + 20)
+        assert len(load.acknowledged) == before
+        ballast.unlink()
+        await off_the_loop(server.restart)
+        await load.acknowledges(20)
+        say(f"a full disk of the WAL: {load.told()}")
+    is_all_there(server, SCHEMA, load)
+    assert load.kinds() == ["away"]
+
+
 async def test_a_standby_that_is_promoted_has_all_that_was_acknowledged(own_postgres: PostgresServer) -> None:
     standby = PostgresServer(copy_of=own_postgres)
     try:

@@ -58,7 +58,7 @@ def install(wheel: Path, layer: Path) -> None:
         "--no-index",
     ]
     subprocess.run([*pip, "--no-deps", "--disable-pip-version-check", wheel], check=True, capture_output=True)
-    for name in _needed("hookline[speed,apprise]"):
+    for name in _needed("hookline[speed,apprise,postgres]"):
         _copy_distribution(name, site)
     _settle(program)
     subprocess.run(["chmod", "-R", "go+rX", layer], check=True)
