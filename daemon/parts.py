@@ -34,6 +34,7 @@ from hookline.daemon.own.events import OwnEvents
 from hookline.daemon.own.watching import SourceWatch
 from hookline.daemon.pausing import Pauses
 from hookline.daemon.pruning import prune_forever
+from hookline.daemon.reload.catching_up import CatchingUp
 from hookline.daemon.reload.live import LastReload, Live
 from hookline.daemon.reload.live_sources import LiveSources
 from hookline.daemon.reload.missing import settle_lanes
@@ -221,18 +222,19 @@ class Parts:
         self.addresses: tuple[Address, ...] = ()
         self.started = anyio.Event()
         self.started_at = utc_now()
+        self.catching_up = CatchingUp(self._catch_up, log=self.log)
         #: What one process is enough for. Where several share the store, two may do it for a moment, and that harms
         #: nothing: what is gone cannot be removed again, an event is routed for the first time once, and what is told
         #: of a source is known by its key.
         self.duties: tuple[Duty, ...] = (
             partial(prune_forever, self.store, self.retention, self.log),
-            self.catch_up,
+            self.catching_up.now,
             self.pauses.run,
             self.watch.run,
             self.deleter.run,
         )
         self.reloading = Reloading(
-            self.live, started=self.started, catch_up=self.catch_up, log=self.log, told=manager.notify.reloading
+            self.live, started=self.started, catch_up=self.catching_up.now, log=self.log, told=manager.notify.reloading
         )
 
     def retention(self) -> Retention:
@@ -267,16 +269,13 @@ class Parts:
         self.storing.warn()
         self.sources.warn()
 
-    async def catch_up(self) -> None:
-        """See to what waited for another configuration: lanes without a destination, events that nobody routed."""
-        try:
-            await settle_lanes(
-                store=self.store, dispatcher=self.dispatcher, catalog=self.live.current.runner.catalog, log=self.log
-            )
-            if self.storing.peers is None or self.storing.peers.is_leader:
-                await self.pauses.catch_up()
-        except StoreError as error:
-            self.log.warning("catch_up.left", why=str(error), next_step="it is done at the next reload")
+    async def _catch_up(self) -> None:
+        """See to lanes without a destination, and to events that nobody routed."""
+        await settle_lanes(
+            store=self.store, dispatcher=self.dispatcher, catalog=self.live.current.runner.catalog, log=self.log
+        )
+        if self.storing.peers is None or self.storing.peers.is_leader:
+            await self.pauses.catch_up()
 
     async def write_rejections(self) -> None:
         """Write what was refused every second; never returns."""

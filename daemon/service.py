@@ -135,6 +135,7 @@ class Service:
         tasks.start_soon(parts.write_rejections)
         for duty in parts.storing.upkeep(parts.duties):
             tasks.start_soon(duty)
+        tasks.start_soon(parts.catching_up.run)
         tasks.start_soon(parts.reloading.watch)
         tasks.start_soon(parts.traffic_keeper.run)
         tasks.start_soon(parts.backups.run)
