@@ -49,10 +49,16 @@ def judge_source(report: SourceReport, sight: Sight) -> list[Finding]:
     elif report.expect_every is not None and last is None and _is_overdue(report.expect_every, sight):
         text = f"{report.name}: never received anything, expected every {format_duration(report.expect_every)}"
         found.append(wrong("sources", text, f"{step} says what to paste where"))
-    refused = sum(one.count_lately for one in report.refusals)
+    # Not for anything that came: those come again, and are taken.
+    ours = sum(one.count_lately for one in report.refusals if one.reason == "store")
+    theirs = [one for one in report.refusals if one.reason != "store"]
+    refused = sum(one.count_lately for one in theirs)
     taken = last.events if last else 0
+    if ours >= _FEW_REFUSALS:
+        text = f"{report.name}: {ours:,} answered 503 in the last day, because the store could not take them"
+        found.append(warn("sources", text, f"see that its sender sent them again; {step} says when it was"))
     if refused >= _FEW_REFUSALS and refused > taken:
-        main = max(report.refusals, key=lambda one: one.count_lately)
+        main = max(theirs, key=lambda one: one.count_lately)
         text = f"{report.name}: {refused:,} refused and {taken:,} taken in the last day, mostly: {main.what}"
         found.append(wrong("sources", text, step))
     if report.pause is not None and not report.is_resuming and sight.now - report.pause.since > _LONG_PAUSE:

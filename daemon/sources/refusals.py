@@ -29,7 +29,7 @@ NEXT_STEPS: Final[Mapping[Reason, str]] = {
     "framing": "something between sender and Hookline breaks HTTP: look at the proxy, or at who probes the port",
     "limit": "raise `limits` in hookline.yaml if the sender really needs it",
     "quota": "the sender sends more than it may: wait, or raise its limit",
-    "store": "see `hookline run`'s log and the disk; nothing is lost if the sender sends it again",
+    "store": "see `hookline run`'s log and the store's disk or database; nothing is lost if the sender sends it again",
 }
 
 #: Where a cause has several: what the detail of the last one holds, and the step.

@@ -29,6 +29,7 @@ from hookline.daemon.store.changes import Accept, Change, NewEvent, Reject, Requ
 from hookline.daemon.store.sqlite.store import SqliteStore
 from hookline.rules import Event
 
+NO_MATCH = "signature does not match"
 CONFIG = """\
 version: 1
 listen: 127.0.0.1:{port}
@@ -121,10 +122,8 @@ def event(source: str) -> Callable[[Ids], Change]:
     return make
 
 
-def refused(source: str, count: int) -> Callable[[Ids], Change]:
-    return lambda _: Reject(
-        source=source, reason="signature", detail="signature does not match", client_ip="192.0.2.9", count=count
-    )
+def refused(source: str, count: int, reason: str = "signature", why: str = NO_MATCH) -> Callable[[Ids], Change]:
+    return lambda _: Reject(source=source, reason=reason, detail=why, client_ip="192.0.2.9", count=count)
 
 
 def paused(source: str) -> Callable[[Ids], Change]:
@@ -236,6 +235,20 @@ def test_a_source_that_fell_silent_or_is_refused_is_wrong(house: House) -> None:
     house.write(refused("shop", 40))
     ((level, text),) = level_and_text(house.found("sources"))
     assert (level, "40 refused and 1 taken" in text, "signature does not match" in text) == ("wrong", True, True)
+
+
+def test_what_the_store_could_not_take_is_not_the_sender_s_fault(house: House) -> None:
+    house.write(event("shop"))
+    house.write(refused("shop", 2, "store", "the store cannot take it now"))
+    assert house.found("sources") == []
+    house.write(refused("shop", 38, "store", "the store cannot take it now"))
+    house.write(refused("shop", 1))
+    (found,) = house.found("sources")
+    assert (found["level"], found["text"]) == (
+        "warn",
+        "shop: 40 answered 503 in the last day, because the store could not take them",
+    )
+    assert "sent them again" in found["fix"]
 
 
 def test_a_source_that_is_paused_for_long_was_perhaps_forgotten(house: House) -> None:
