@@ -16,7 +16,8 @@ WITH due AS MATERIALIZED (
 )
 UPDATE queue SET state = 1, due_at = $3, token = claims.token, lease_until = $5, node_id = $6
 FROM claims, steps
-WHERE queue.id = claims.id AND steps.id = queue.step_id
+-- By an array: a planner that has a guess for the LIMIT above, as since PostgreSQL 17, would read the whole table.
+WHERE queue.id = ANY (ARRAY (SELECT id FROM claims)) AND queue.id = claims.id AND steps.id = queue.step_id
 RETURNING claims.position, queue.id, queue.event_id, queue.attempts, queue.crashes, queue.token, queue.lane_id, steps.rule,
     steps.digest, steps.destination, queue.order_key, queue.previous, queue.is_digest, queue.parts_of, queue.stands_for,
     queue.is_replay OR queue.replay_of IS NOT NULL AS is_replay;
