@@ -33,11 +33,14 @@ _SETTINGS: Final = {
     # To compile a statement takes longer than any of ours does.
     "jit": "off",
 }
+_READ_ONLY: Final = "it takes no writes"
 _SET: Final = """
 SELECT set_config('search_path', quote_ident($1), false),
     -- Stronger settings are the operator's affair, this one would break what 2xx promises.
     CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END,
-    (SELECT count(set_config(name, value, false)) FROM unnest($2::text[], $3::text[]) AS given (name, value))
+    (SELECT count(set_config(name, value, false)) FROM unnest($2::text[], $3::text[]) AS given (name, value)),
+    -- Before PostgreSQL 14 a server does not tell by itself, and asyncpg asks for standbys only.
+    current_setting('transaction_read_only') = 'on' AS is_read_only
 """
 
 
@@ -79,11 +82,16 @@ class Connector:
                 max_cached_statement_lifetime=0,
             )
             try:
-                await connection.execute(_SET, self._schema, list(_SETTINGS), list(_SETTINGS.values()))
+                await self._set(connection)
             except BaseException:
                 connection.terminate()
                 raise
         return connection
+
+    async def _set(self, connection: Connection) -> None:
+        said = await connection.fetchrow(_SET, self._schema, list(_SETTINGS), list(_SETTINGS.values()))
+        if said is None or said["is_read_only"]:
+            raise asyncpg.TargetServerAttributeNotMatched(_READ_ONLY)
 
 
 class Connections:
