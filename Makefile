@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help test demo lint format types bench docs kills cluster faults soak pythons wheel lock install-check clean
+.PHONY: help test demo lint format types bench docs kills cluster databases faults soak pythons wheel lock install-check clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,13 @@ kills: .venv/installed ## the long form of the kill test: a thousand kills
 cluster: .venv/installed ## the long form of the cluster's faults: five minutes of kills, freezes and cuts, then a verdict
 	@HOOKLINE_CLUSTER_SECONDS=$${HOOKLINE_CLUSTER_SECONDS:-300} $(BIN)/pytest tests/cluster
 
+# All tests with a database in them, by the names of their files and parameters.
+SHARED := postgres or races or database or migrate or shared_secrets or nodes
+databases: .venv/installed ## the tests of the shared store on PostgreSQL 13, 14, 16, 17 and 18; the machine's own is 15 or so
+	@.ci/databases
+	@for folder in .postgres/*/native/bin; do $$folder/postgres --version; HOOKLINE_POSTGRES=$$folder $(BIN)/pytest -q -n auto \
+		--dist loadfile tests/contract tests/integration tests/cluster/test_store_races.py -k "$(SHARED)" || exit 1; done
+
 faults: .venv/installed ## the long form of the disk's faults: each call on the store's files fails once, 300 power cuts
 	@HOOKLINE_FAULTS=1 $(BIN)/pytest -n auto tests/integration/test_store_disk_faults.py
 
@@ -73,4 +80,4 @@ install-check: wheel ## install as docs/install.md says, into an empty virtual e
 	@.ci/install
 
 clean: ## remove what was built and set up
-	@rm -rf .venv .pythons build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .pythons .postgres build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,8 @@ from hookline.daemon.store.places import PostgresDatabase
 
 #: Where Debian puts the programs of each version; the newest is used.
 _VERSIONS: Final = Path("/usr/lib/postgresql")
+#: A folder with another server's, which may lack clients.
+_OTHER: Final = "HOOKLINE_POSTGRES"
 _NO_SERVER: Final = "no PostgreSQL on this machine: apt-get install postgresql"
 _START_S: Final = 60.0
 
@@ -26,12 +28,13 @@ class NoPostgresError(Exception):
     """The machine has none."""
 
 
-def programs() -> Path:
-    """Return the folder of `postgres` and `initdb`. Raises `NoPostgresError`."""
+def programs() -> tuple[Path, ...]:
+    """Return the folders of `postgres`, `initdb` and clients, the first to be looked in first. Raises `NoPostgresError`."""
+    other = [Path(os.environ[_OTHER]).absolute()] if os.environ.get(_OTHER) else []
     found = sorted(_VERSIONS.glob("*/bin/postgres"), key=lambda file: int(file.parts[-3]))
     if not found:
         raise NoPostgresError(_NO_SERVER)
-    return found[-1].parent
+    return (*other, found[-1].parent)
 
 
 class PostgresServer:
@@ -39,7 +42,7 @@ class PostgresServer:
 
     def __init__(self, *, copy_of: PostgresServer | None = None, **options: str) -> None:
         """Make the folder. `options` are settings of `postgresql.conf`; a `copy_of` another follows that as its standby."""
-        self._bin = programs()
+        self._programs = programs()
         # Not pytest's folder: only its owner may go in there.
         self.folder = Path(tempfile.mkdtemp(prefix="hookline-pg-"))
         self.data = self.folder / "data"
@@ -55,9 +58,13 @@ class PostgresServer:
             for place in (self.folder, self.data):
                 os.chown(place, user.pw_uid, user.pw_gid)
         if copy_of is not None:
-            self.data.chmod(0o700)
+            # Not pg_basebackup: it refuses servers that are newer than itself.
+            copy_of.stop("fast")
+            subprocess.run(["cp", "-a", f"{copy_of.data}/.", str(self.data)], check=True)
+            copy_of.start()
             source = f"host=127.0.0.1 port={copy_of.port} user=hookline application_name={self.name}"
-            self._run("pg_basebackup", "-D", self.data, "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", source)
+            (self.data / "postgresql.auto.conf").write_text(f"primary_conninfo = '{source}'\n")
+            (self.data / "standby.signal").touch()
         else:
             made = "initdb", "-U", "hookline", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"
             self._run(*made, "-D", self.data)
@@ -95,7 +102,7 @@ class PostgresServer:
             self._process = subprocess.Popen(
                 [
                     *self._as_owner(),
-                    str(self._bin / "postgres"),
+                    self._program("postgres"),
                     "-D",
                     str(self.data),
                     f"-cport={self.port}",
@@ -107,7 +114,7 @@ class PostgresServer:
                 stderr=log,
             )
         until = time.monotonic() + _START_S
-        ready = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [self._program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ready, check=False).returncode != 0:
             said = (self.folder / "log").read_text()
             assert self._process.poll() is None, said
@@ -149,8 +156,11 @@ class PostgresServer:
         self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _program(self, name: str) -> str:
+        return next(str(folder / name) for folder in self._programs if (folder / name).exists())
+
     def _run(self, program: str, *words: str | Path) -> str:
-        command = [*self._as_owner(), str(self._bin / program), *map(str, words)]
+        command = [*self._as_owner(), self._program(program), *map(str, words)]
         # Not ours: it looks for certificates there, and whoever it runs as may not.
         environ = {**os.environ, "HOME": str(self.folder)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
