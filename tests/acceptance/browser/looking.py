@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 
 #: Where pictures go; nowhere if it is not set.
 SCREENSHOTS = os.environ.get("HOOKLINE_SCREENSHOTS")
@@ -25,6 +25,9 @@ _ARGUMENTS = [
 ]  # fmt: skip
 _SERIOUS = {"serious", "critical"}
 _axe = Axe()
+#: Pages look anew, come back and say what is new every five seconds, which is also how long one waits by default.
+_PATIENCE_MS = 15_000
+expect.set_options(timeout=_PATIENCE_MS)
 
 
 @contextmanager
@@ -119,7 +122,7 @@ class Visitor:
 def visiting(browser: Browser, home: str, **context: Any) -> Iterator[Visitor]:
     """Open a window of its own: `viewport`, `color_scheme`, `java_script_enabled` and the like as playwright has them."""
     opened = browser.new_context(**{"viewport": DESK, **context})
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(_PATIENCE_MS)
     try:
         yield Visitor(opened.new_page(), home)
     finally:
