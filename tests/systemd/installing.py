@@ -21,12 +21,14 @@ destinations:
     timeout: 60s
 """
 RULES = "rules:\n  - {name: orders, from: shop, on: order, do: erp}\n"
-#: Before each script: `restarts`, `main_pid`, `await COMMAND…` (at most 30 s), and the destination at work.
+#: Before each script: `restarts`, `main_pid`, `is_back PID`, `await COMMAND…` (at most 30 s), and the destination at work.
 PRELUDE = """
 export PATH=/opt/hookline/bin:$PATH
 python=/opt/hookline/bin/python
 await() { for _ in $(seq 300); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; echo "never: $*"; return 1; }
 main_pid() { systemctl show -p MainPID --value hookline.service; }
+# Runs again, as another process: between two of them there is none, whose number is 0.
+is_back() { now=$(main_pid); [ "$now" != 0 ] && [ "$now" != "$1" ] && systemctl is-active hookline.service; }
 restarts() { systemctl show -p NRestarts --value hookline.service; }
 post() { curl -sS -o /dev/null -w '%{http_code}\\n' -d "{\\"event\\": \\"order\\", \\"id\\": \\"$1\\"}" \
   http://127.0.0.1:8080/hooks/shop/an-unguessable-path-1234; }

@@ -33,7 +33,7 @@ pid=$(main_pid); workers=$(pgrep -P $pid)
 figure workers $(echo $workers | wc -w)
 began=$(date +%s%3N)
 kill -KILL $pid
-await sh -c "systemctl is-active hookline.service && test \\$(systemctl show -p MainPID --value hookline.service) != $pid"
+await is_back $pid
 figure back "$(( $(date +%s%3N) - began ))"
 left=0
 for worker in $workers; do ! test -d /proc/$worker || left=$((left + 1)); done

@@ -44,7 +44,7 @@ await test -s /tmp/load/hung.accepted
 pid=$(main_pid)
 began=$(date +%s%3N)
 kill -STOP $pid
-await sh -c "systemctl is-active hookline.service && test \\$(systemctl show -p MainPID --value hookline.service) != $pid"
+await is_back $pid
 figure back "$(( $(date +%s%3N) - began ))"
 figure again "$(restarts)"
 sleep 1
@@ -57,7 +57,7 @@ systemctl restart hookline.service
 pid=$(main_pid)
 began=$(date +%s%3N)
 post blocks || true
-await sh -c "systemctl is-active hookline.service && test \\$(systemctl show -p MainPID --value hookline.service) != $pid"
+await is_back $pid
 figure unblocked "$(( $(date +%s%3N) - began ))"
 await sh -c 'hookline deliveries --json | grep -q delivered'
 figure blocked "$(hookline events --json | grep -c '"sender_id": "blocks"')"
