@@ -148,6 +148,18 @@ async def test_a_certificate_that_is_missing_or_none_is_named(
     assert re.search(said, await refusal(through(secured, sslmode="verify-full", **files)))
 
 
+async def test_files_that_nobody_looks_at_do_not_make_of_a_server_that_is_away_a_mistake(tmp_path: Path) -> None:
+    missing = f"sslrootcert={tmp_path}/none.pem"
+    for rest in (
+        f"/postgres?host={tmp_path}&sslmode=disable&{missing}",
+        f"127.0.0.1:1/postgres?sslmode=disable&{missing}",
+        f"127.0.0.1:1/postgres?{missing}",
+    ):
+        with pytest.raises(StoreError, match="cannot be reached") as failed:
+            await is_encrypted(parse_database(f"postgresql://hookline@{rest}"))
+        assert failed.value.kind == "away"
+
+
 async def test_a_home_that_we_may_not_enter_is_named(
     secured: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,10 +172,15 @@ async def test_a_home_that_we_may_not_enter_is_named(
     if before == 0:
         # Root may enter any.
         os.seteuid(NOBODY)
+    socket = parse_database(f"postgresql://hookline@/postgres?host={tmp_path}/run")
     try:
         said = await refusal(secured.place("x"))
+        with pytest.raises(StoreError, match="cannot be reached") as away:
+            await is_encrypted(socket)
     finally:
         os.seteuid(before)
+    # Over a socket nothing is looked for there: a server that is yet to start is waited for.
+    assert away.value.kind == "away"
     assert f"(HOME is {home}, which we may not enter): set HOME to a folder of the daemon's own" in said
 
 

@@ -17,7 +17,12 @@ _AT_HOME: Final = ("root.crt", "root.crl", "postgresql.crt", "postgresql.key")
 
 def unusable_file(place: PostgresDatabase) -> str | None:
     """Say for people which file keeps a session from beginning, and what to do; None if none does."""
-    given = dict(parse_qsl(urlsplit(place.url).query))
+    parts = urlsplit(place.url)
+    given = dict(parse_qsl(parts.query))
+    is_network = bool(parts.netloc.rpartition("@")[2]) or not given.get("host", "/").startswith("/")
+    if given.get("sslmode", "prefer" if is_network else "disable") == "disable":
+        # Then none is looked at, and it is the server that is away.
+        return None
     for name, load in _loads(given):
         try:
             load()
@@ -26,16 +31,16 @@ def unusable_file(place: PostgresDatabase) -> str | None:
             return f"{name} {given[name]} cannot be used ({why}): correct `store:`, or the file"
         except OSError as error:
             return f"{name} {given[name]} cannot be read ({error.strerror}): correct `store:`, or the file's rights"
-    return None if given.get("sslmode") == "disable" else _hidden_home()
+    return _hidden_home()
 
 
 def _loads(given: Mapping[str, str]) -> list[tuple[str, Callable[[], None]]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     password = given.get("sslpassword", "")
+    # Whom nobody checks needs no authority.
+    checks = ("sslrootcert", "sslcrl") if given.get("sslmode") in {"require", "verify-ca", "verify-full"} else ()
     found: list[tuple[str, Callable[[], None]]] = [
-        (name, partial(context.load_verify_locations, cafile=given[name]))
-        for name in ("sslrootcert", "sslcrl")
-        if name in given
+        (name, partial(context.load_verify_locations, cafile=given[name])) for name in checks if name in given
     ]
     if "sslkey" in given:
         # Else a missing key is said of the certificate.

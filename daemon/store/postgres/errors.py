@@ -38,6 +38,8 @@ _NOT_THIS_HOST: Final = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
 )
+#: What a file raises that cannot be used; so may a socket, or a handshake.
+_OF_FILES: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, ssl.SSLError)
 _POOLED: Final = (
     "sessions do not stay with one connection of the server's, as behind pgbouncer in transaction mode: set "
     "`pool_mode = session` there, or let `store:` name the server itself"
@@ -91,7 +93,7 @@ def store_error(error: Exception, place: PostgresDatabase) -> StoreError:
             return StoreError(f"{place}: {_MEANINGS['25006'][1]}", kind="away")
         case TimeoutError():
             return StoreError(f"{place}: does not answer: see whether it runs, and the network between", kind="away")
-        case OSError() if (file := unusable_file(place)) is not None:
+        case _ if isinstance(error, _OF_FILES) and (file := unusable_file(place)) is not None:
             return StoreError(f"{place}: {_hidden(file, place)}", kind="unfit")
         case OSError():
             kind, meaning = "away", "cannot be reached: see whether it runs, and the network between"
