@@ -34,6 +34,8 @@ MAX_ANSWER = 4_096
 
 #: In microseconds: rejections and activity are counted by it.
 HOUR = 3_600_000_000
+#: The largest number that a column holds, and so an id.
+HIGHEST_ID = (1 << 63) - 1
 DAY = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

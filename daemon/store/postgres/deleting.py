@@ -17,7 +17,7 @@ from hookline.daemon.store.postgres.audit import add_to_audit, audit
 from hookline.daemon.store.postgres.operate import cancel
 from hookline.daemon.store.postgres.rows import bound_or_null
 from hookline.daemon.store.postgres.traces import Removal, deliveries_of, own_events, running_for
-from hookline.daemon.store.rows import delivery_id, number_or_none
+from hookline.daemon.store.rows import HIGHEST_ID, delivery_id, number_or_none
 from hookline.daemon.store.stored import Deletion, DeletionStep, EventFilter
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _UNITS: Final = 500
 #: How many events are looked at in one go, to find those that are meant.
 _LOOKED_AT: Final = 2_000
-_HIGHEST_ID: Final = (1 << 63) - 1
 
 _SQL = named_statements(__package__, "deleting")
 
@@ -54,7 +53,7 @@ def _written(which: Deletion) -> dict[str, Any]:
         "type": where.type,
         "tenant": where.tenant,
         "from": 0 if where.since is None else lowest_at(where.since),
-        "to": _HIGHEST_ID if where.until is None else lowest_at(where.until) - 1,
+        "to": HIGHEST_ID if where.until is None else lowest_at(where.until) - 1,
         "forgets_keys": which.forgets_keys,
     }
 

@@ -12,16 +12,7 @@ from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.postgres.asking import ask
 from hookline.daemon.store.postgres.events import list_events, these_events
 from hookline.daemon.store.postgres.lanes import LaneCounts
-from hookline.daemon.store.postgres.reader_rows import (
-    activity_from,
-    audit_from,
-    fact_from,
-    lane_activity_from,
-    pause_from,
-    rejection_from,
-    rule_activity_from,
-    token_from,
-)
+from hookline.daemon.store.postgres.reader_rows import audit_from
 from hookline.daemon.store.postgres.rows import attempt_from, bound, unbound
 from hookline.daemon.store.postgres.search import search_events
 from hookline.daemon.store.postgres.search_deliveries import (
@@ -32,8 +23,8 @@ from hookline.daemon.store.postgres.search_deliveries import (
     these_deliveries,
 )
 from hookline.daemon.store.postgres.tally import tally
-from hookline.daemon.store.postgres.walk import HIGHEST_ID
-from hookline.daemon.store.rows import HOUR, micros, moment, number_or_none
+from hookline.daemon.store.reader_rows import ReaderRows
+from hookline.daemon.store.rows import HIGHEST_ID, HOUR, micros, moment, number_or_none
 from hookline.daemon.store.stored import (
     Deletion,
     DeliveryFilter,
@@ -61,6 +52,8 @@ if TYPE_CHECKING:
     from hookline.daemon.store.postgres.server import Server
 
 T = TypeVar("T")
+
+_ROWS = ReaderRows(unbound)
 
 
 class PostgresReader:
@@ -154,22 +147,22 @@ class PostgresReader:
 
     async def lane_activity(self, *, since: datetime) -> list[LaneActivity]:
         """Return what was tried in each lane, by name, from its rows of hours."""
-        return await self._rows("lane_activity", read=lane_activity_from, hour=micros(since) // HOUR)
+        return await self._rows("lane_activity", read=_ROWS.lane_activity, hour=micros(since) // HOUR)
 
     async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
         """Return refused requests, the latest first."""
         if source is None:
-            return await self._rows("rejections", "latest_rejections", read=rejection_from, limit=limit)
+            return await self._rows("rejections", "latest_rejections", read=_ROWS.rejection, limit=limit)
         parts = ("rejections", "rejections_of_source", "latest_rejections")
-        return await self._rows(*parts, read=rejection_from, source=bound(source), limit=limit)
+        return await self._rows(*parts, read=_ROWS.rejection, source=bound(source), limit=limit)
 
     async def activity(self, *, since: datetime) -> list[SourceActivity]:
         """Return what each source received, by name, from the rows of hours of all nodes."""
-        return await self._rows("activity", read=activity_from, hour=micros(since) // HOUR)
+        return await self._rows("activity", read=_ROWS.activity, hour=micros(since) // HOUR)
 
     async def rule_activity(self, *, since: datetime) -> list[RuleActivity]:
         """Return what each rule that ever matched did, by name, from the rows of hours of all nodes."""
-        return await self._rows("rule_activity", read=rule_activity_from, hour=micros(since) // HOUR)
+        return await self._rows("rule_activity", read=_ROWS.rule_activity, hour=micros(since) // HOUR)
 
     async def rules_counted_since(self) -> datetime:
         """Return since when matches are counted."""
@@ -206,15 +199,15 @@ class PostgresReader:
 
     async def paused(self) -> Mapping[str, Pause]:
         """Return the sources that are paused."""
-        return dict(await self._rows("paused", read=pause_from))
+        return dict(await self._rows("paused", read=_ROWS.pause))
 
     async def tokens(self) -> list[StoredToken]:
         """Return the admin API's tokens, by name."""
-        return await self._rows("tokens", read=token_from)
+        return await self._rows("tokens", read=_ROWS.token)
 
     async def facts(self) -> Mapping[str, Fact]:
         """Return what the daemon noted of its own upkeep, by name."""
-        return dict(await self._rows("facts", read=fact_from))
+        return dict(await self._rows("facts", read=_ROWS.fact))
 
     async def counts(self) -> Mapping[str, int]:
         """Return `events`, `duplicates`, `rejected`, and deliveries by state; kept by each node, not counted."""

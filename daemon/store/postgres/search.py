@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from hookline.daemon.ids import lowest_at, made_at
+from hookline.daemon.ids import made_at
 from hookline.daemon.store.changes import State
 from hookline.daemon.store.postgres.asking import ask
 from hookline.daemon.store.postgres.reader_rows import event_row_from
 from hookline.daemon.store.postgres.rows import bound, unbound
-from hookline.daemon.store.postgres.walk import HIGHEST_ID, MOST_LOOKED_UP, Found, Hit, Wanted, Way, range_of, walk
-from hookline.daemon.store.rows import HOUR, STATES, event_id, event_number, moment, scoped_key_digest
-from hookline.daemon.store.searching import MOST_BODIES, MOST_BODY_BYTES, MOST_COUNTED, forms
+from hookline.daemon.store.postgres.walk import MOST_LOOKED_UP, Found, Hit, Wanted, Way, range_of, walk
+from hookline.daemon.store.rows import STATES, event_id, event_number, scoped_key_digest
+from hookline.daemon.store.searching import MOST_BODIES, MOST_BODY_BYTES, MOST_COUNTED, forms, stretches
 from hookline.daemon.store.stored import EventPage, EventSearch
 from hookline.rules import EventId
 
@@ -30,8 +29,6 @@ _BODIES_AT_ONCE: Final = 250
 # An hour's row counts what was committed in it. An event's id was made earlier, and much earlier where its node was
 # stopped for a while in between.
 _COMMITTED_WITHIN: Final = timedelta(minutes=15)
-# So many stretches of hours are skipped to.
-_MOST_STRETCHES: Final = 50
 
 
 async def search_events(connection: Connection, where: EventSearch, *, limit: int, before: EventId | None) -> EventPage:
@@ -116,7 +113,7 @@ class _Search:
         if not all(counted):
             return []
         found: list[tuple[int, int]] = []
-        for start, end in _stretches(counted):
+        for start, end in stretches(counted, within=_COMMITTED_WITHIN):
             first, last = max(low, start), min(high, end)
             if first < last:
                 found.append((first, last))
@@ -174,32 +171,6 @@ class _Texts:
         rows = await ask(self._connection, "bodies", ids=list(requests), forms=list(self._forms), written=self._written)
         holding = {number for (number,) in rows}
         self._known |= {request: request in holding for request in requests}
-
-
-def _stretches(counted: Sequence[Mapping[int, int]]) -> Iterator[tuple[int, int]]:
-    """Return ranges of ids, newest first, that hold all events which are counted in hours, given with their last ids.
-
-    Those of several counts must be in all of them. What is older than the oldest hour of a count is not known:
-    retention removes the oldest hours first, sooner than some events, and the last one never.
-    """
-    oldest = max(min(hours) for hours in counted)
-    last = {hour: min(hours.get(hour, HIGHEST_ID) for hours in counted) for hour in set.union(*map(set, counted))}
-    falling = sorted((hour for hour in last if hour > oldest and all(hour in hours for hours in counted)), reverse=True)
-    newest = falling[0] if falling else oldest
-    stretches = 0
-    for hour, earlier in pairwise([*falling, oldest]):
-        if earlier < hour - 1:
-            yield lowest_at(moment(hour * HOUR) - _COMMITTED_WITHIN), _end_of(newest, last)
-            newest = earlier
-            stretches += 1
-            if stretches == _MOST_STRETCHES:
-                break
-    yield 0, _end_of(newest, last)
-
-
-def _end_of(hour: int, last: Mapping[int, int]) -> int:
-    """Return an id above all that were counted in the hour."""
-    return lowest_at(made_at(last[hour]) + _COMMITTED_WITHIN)
 
 
 async def _page(connection: Connection, found: Found) -> EventPage:

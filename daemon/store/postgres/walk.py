@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from hookline.daemon.ids import lowest_at
 from hookline.daemon.store.postgres.asking import ask
+from hookline.daemon.store.rows import HIGHEST_ID
 from hookline.daemon.store.searching import MOST_LOOKED_AT
 from hookline.daemon.store.stored import DeliveryFilter, EventFilter
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from hookline.daemon.store.postgres.batch import Connection
 
 #: Above every id.
-HIGHEST_ID: Final = (1 << 63) - 1
 #: So many rows are looked at where something is to be looked up for each in a table of many parts.
 MOST_LOOKED_UP: Final = 5_000
 

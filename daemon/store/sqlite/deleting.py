@@ -12,7 +12,7 @@ from typing import Any
 from hookline.daemon.ids import lowest_at
 from hookline.daemon.store.changes import Audit, Cancel
 from hookline.daemon.store.moment import Moment
-from hookline.daemon.store.rows import delivery_id, number_or_none
+from hookline.daemon.store.rows import HIGHEST_ID, delivery_id, number_or_none
 from hookline.daemon.store.sqlite.audit import add_to_audit, audit
 from hookline.daemon.store.sqlite.batch import Batch
 from hookline.daemon.store.sqlite.operate import cancel
@@ -27,7 +27,6 @@ from hookline.daemon.store.stored import Deletion, DeletionStep, EventFilter
 ROWS_AT_ONCE = 1_000
 #: How many events are looked at in one go, to find those that are meant.
 _LOOKED_AT = 2_000
-_HIGHEST_ID = (1 << 63) - 1
 
 _SQL = statements("deleting")
 
@@ -50,7 +49,7 @@ def _written(which: Deletion) -> dict[str, Any]:
         "type": where.type,
         "tenant": where.tenant,
         "from": 0 if where.since is None else lowest_at(where.since),
-        "to": _HIGHEST_ID if where.until is None else lowest_at(where.until) - 1,
+        "to": HIGHEST_ID if where.until is None else lowest_at(where.until) - 1,
         "forgets_keys": which.forgets_keys,
     }
 

@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from hookline.daemon.ids import lowest_at, made_at
-from hookline.daemon.store.changes import Attempt, DeliveryId, Lane, State
+from hookline.daemon.ids import lowest_at
+from hookline.daemon.store.changes import Attempt, DeliveryId, State
 from hookline.daemon.store.named_sql import Row
 from hookline.daemon.store.port import StoreError
+from hookline.daemon.store.reader_rows import ReaderRows
 from hookline.daemon.store.rows import (
     BEHIND,
+    HIGHEST_ID,
     HOUR,
     NUMBER_OF_STATE,
     STATES,
@@ -62,7 +64,7 @@ from hookline.rules import EventId
 T = TypeVar("T")
 
 _SQL = statements("read")
-_HIGHEST_ID = (1 << 63) - 1
+_ROWS = ReaderRows(unbound)
 _BUSY_TIMEOUT_MS = 3_000
 
 
@@ -164,21 +166,21 @@ class SqliteReader:
 
     async def lane_activity(self, *, since: datetime) -> list[LaneActivity]:
         """Return what was tried in each lane, by name, from its rows of hours."""
-        return await self._rows(("lane_activity",), (micros(since) // HOUR,), _lane_activity_from)
+        return await self._rows(("lane_activity",), (micros(since) // HOUR,), _ROWS.lane_activity)
 
     async def rejections(self, *, source: str | None = None, limit: int = 100) -> list[StoredRejection]:
         """Return refused requests, the latest first."""
         where = () if source is None else ("only_of_source",)
         values = {"source": bound_or_null(source), "limit": limit}
-        return await self._rows(("rejections", *where, "latest_rejections"), values, _rejection_from)
+        return await self._rows(("rejections", *where, "latest_rejections"), values, _ROWS.rejection)
 
     async def activity(self, *, since: datetime) -> list[SourceActivity]:
         """Return what each source received, by name, from its rows of hours."""
-        return await self._rows(("activity",), (micros(since) // HOUR,), _activity_from)
+        return await self._rows(("activity",), (micros(since) // HOUR,), lambda row: _ROWS.activity(row[:4]))
 
     async def rule_activity(self, *, since: datetime) -> list[RuleActivity]:
         """Return what each rule that ever matched did, by name, from its rows of hours."""
-        return await self._rows(("rule_activity",), (micros(since) // HOUR,), _rule_activity_from)
+        return await self._rows(("rule_activity",), (micros(since) // HOUR,), _ROWS.rule_activity)
 
     async def rules_counted_since(self) -> datetime:
         """Return since when matches are counted."""
@@ -197,7 +199,7 @@ class SqliteReader:
 
     async def audit(self, *, limit: int, before: int | None = None, since: datetime | None = None) -> list[StoredAudit]:
         """Return what was done by hand and by retention, newest first."""
-        values = (_HIGHEST_ID if before is None else before, 0 if since is None else micros(since), limit)
+        values = (HIGHEST_ID if before is None else before, 0 if since is None else micros(since), limit)
         return await self._rows(("audit",), values, audit_from)
 
     async def tally(self, which: Deletion) -> Tally:
@@ -230,15 +232,15 @@ class SqliteReader:
 
     async def paused(self) -> Mapping[str, Pause]:
         """Return the sources that are paused."""
-        return dict(await self._rows(("paused",), (), _pause_from))
+        return dict(await self._rows(("paused",), (), _ROWS.pause))
 
     async def tokens(self) -> list[StoredToken]:
         """Return the admin API's tokens, by name."""
-        return await self._rows(("tokens",), (), _token_from)
+        return await self._rows(("tokens",), (), _ROWS.token)
 
     async def facts(self) -> Mapping[str, Fact]:
         """Return what the daemon noted of its own upkeep, by name."""
-        return dict(await self._rows(("facts",), (), _fact_from))
+        return dict(await self._rows(("facts",), (), _ROWS.fact))
 
     async def counts(self) -> Mapping[str, int]:
         """Return `events`, `duplicates`, `rejected`, and deliveries by state; kept, not counted."""
@@ -316,67 +318,6 @@ def _delivery_parts(where: DeliveryFilter) -> tuple[str, ...]:
 
 def _range(since: datetime | None, until: datetime | None, before: int | None) -> dict[str, int]:
     """Return the ids that a list may hold: they rise with time."""
-    start = 0 if since is None else min(lowest_at(since), _HIGHEST_ID)
-    end = _HIGHEST_ID if until is None else min(lowest_at(until), _HIGHEST_ID)
+    start = 0 if since is None else min(lowest_at(since), HIGHEST_ID)
+    end = HIGHEST_ID if until is None else min(lowest_at(until), HIGHEST_ID)
     return {"from": start, "to": end if before is None else min(end, before)}
-
-
-def _fact_from(row: tuple[Any, ...]) -> tuple[str, Fact]:
-    name, value, at = row
-    return name, Fact(value=json.loads(value), at=moment(at))
-
-
-def _pause_from(row: tuple[Any, ...]) -> tuple[str, Pause]:
-    source, since, reason = row
-    return unbound(source), Pause(since=moment(since), reason=unbound(reason))
-
-
-def _token_from(row: tuple[Any, ...]) -> StoredToken:
-    name, digest, scope, created_at, expires_at, last_used_at = row
-    return StoredToken(
-        name=unbound(name),
-        digest=digest,
-        scope=scope,
-        created_at=moment(created_at),
-        expires_at=None if expires_at is None else moment(expires_at),
-        last_used_at=None if last_used_at is None else moment(last_used_at),
-    )
-
-
-def _lane_activity_from(row: tuple[Any, ...]) -> LaneActivity:
-    name, delivered, failed, hour = row
-    return LaneActivity(
-        lane=Lane(unbound(name)),
-        delivered=delivered,
-        failed=failed,
-        last_delivered_at=None if hour is None else moment(hour * HOUR),
-    )
-
-
-def _activity_from(row: tuple[Any, ...]) -> SourceActivity:
-    source, last_id, last_type, events, _ = row
-    return SourceActivity(
-        source=unbound(source),
-        last_event_id=event_id(last_id),
-        last_at=made_at(last_id),
-        last_type=unbound(last_type),
-        events=events,
-    )
-
-
-def _rule_activity_from(row: tuple[Any, ...]) -> RuleActivity:
-    rule, last_id, events = row
-    return RuleActivity(rule=unbound(rule), last_event_id=event_id(last_id), last_at=made_at(last_id), events=events)
-
-
-def _rejection_from(row: tuple[Any, ...]) -> StoredRejection:
-    source, reason, first_at, last_at, count, detail, client_ip = row
-    return StoredRejection(
-        source=unbound(source),
-        reason=unbound(reason),
-        first_at=moment(first_at),
-        last_at=moment(last_at),
-        count=count,
-        detail=unbound(detail),
-        client_ip=unbound(client_ip),
-    )

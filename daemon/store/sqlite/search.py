@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any, Final
 
 from hookline.daemon.ids import lowest_at, made_at
 from hookline.daemon.store.changes import State
 from hookline.daemon.store.named_sql import Row
-from hookline.daemon.store.rows import HOUR, STATES, event_id, event_number, moment, scoped_key_digest
-from hookline.daemon.store.searching import MOST_BODIES, MOST_BODY_BYTES, MOST_COUNTED, MOST_LOOKED_AT, forms
+from hookline.daemon.store.rows import HIGHEST_ID, STATES, event_id, event_number, moment, scoped_key_digest
+from hookline.daemon.store.searching import MOST_BODIES, MOST_BODY_BYTES, MOST_COUNTED, MOST_LOOKED_AT, forms, stretches
 from hookline.daemon.store.sqlite.rows import bound, unbound
 from hookline.daemon.store.sqlite.statements import for_rows, statements
 from hookline.daemon.store.sqlite.walk import Chunk, Found, ListWay, TableWay, Way, joined, listed, walk
@@ -22,19 +21,16 @@ from hookline.daemon.store.stored import EventFilter, EventPage, EventRow, Event
 from hookline.rules import EventId
 
 _SQL = statements("search")
-_HIGHEST_ID = (1 << 63) - 1
 # So many bodies are looked into by one statement.
 _BODIES_AT_ONCE: Final = 250
 # An hour's row counts what was committed in it: an event's id is made earlier, and not in the order of the commits.
 _COMMITTED_WITHIN: Final = timedelta(minutes=2)
-# So many stretches of hours are skipped to.
-_MOST_STRETCHES: Final = 50
 
 
 def range_of(where: EventFilter, before: EventId | None) -> tuple[int, int]:
     """Return the ids that a page may hold, from one up to below another: they rise with time."""
-    low = 0 if where.since is None else min(lowest_at(where.since), _HIGHEST_ID)
-    high = _HIGHEST_ID if where.until is None else min(lowest_at(where.until), _HIGHEST_ID)
+    low = 0 if where.since is None else min(lowest_at(where.since), HIGHEST_ID)
+    high = HIGHEST_ID if where.until is None else min(lowest_at(where.until), HIGHEST_ID)
     return low, high if before is None else min(high, event_number(before))
 
 
@@ -118,7 +114,7 @@ class _Search:
         if not counted:
             yield low, high
         elif all(counted):
-            for start, end in _stretches(counted):
+            for start, end in stretches(counted, within=_COMMITTED_WITHIN):
                 first, last = max(low, start), min(high, end)
                 if first < last:
                     yield first, last
@@ -173,32 +169,6 @@ class _Search:
             self._bytes = max(0, self._bytes - cost)
             end += 1
         return end
-
-
-def _stretches(counted: Sequence[Mapping[int, int]]) -> Iterator[tuple[int, int]]:
-    """Return ranges of ids, newest first, that hold all events which are counted in hours, given with their last ids.
-
-    Those of several counts must be in all of them. What is older than the oldest hour of a count is not known:
-    retention removes the oldest hours first, sooner than some events, and the last one never.
-    """
-    oldest = max(min(hours) for hours in counted)
-    last = {hour: min(hours.get(hour, _HIGHEST_ID) for hours in counted) for hour in set.union(*map(set, counted))}
-    falling = sorted((hour for hour in last if hour > oldest and all(hour in hours for hours in counted)), reverse=True)
-    newest = falling[0] if falling else oldest
-    stretches = 0
-    for hour, earlier in pairwise([*falling, oldest]):
-        if earlier < hour - 1:
-            yield lowest_at(moment(hour * HOUR) - _COMMITTED_WITHIN), _end_of(newest, last)
-            newest = earlier
-            stretches += 1
-            if stretches == _MOST_STRETCHES:
-                break
-    yield 0, _end_of(newest, last)
-
-
-def _end_of(hour: int, last: Mapping[int, int]) -> int:
-    """Return an id above all that were counted in the hour."""
-    return lowest_at(made_at(last[hour]) + _COMMITTED_WITHIN)
 
 
 def _page(connection: sqlite3.Connection, found: Found) -> EventPage:

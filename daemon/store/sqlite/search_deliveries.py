@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hookline.daemon.ids import lowest_at, made_at
 from hookline.daemon.store.changes import DeliveryId, State
-from hookline.daemon.store.rows import BEHIND, NUMBER_OF_STATE, delivery_id, delivery_number, number_or_none
+from hookline.daemon.store.rows import BEHIND, HIGHEST_ID, NUMBER_OF_STATE, delivery_id, delivery_number, number_or_none
 from hookline.daemon.store.searching import MOST_LOOKED_AT
 from hookline.daemon.store.sqlite.rows import bound_or_null, delivery_from
 from hookline.daemon.store.sqlite.statements import statements
@@ -18,7 +18,6 @@ from hookline.daemon.store.stored import DeliveryFilter, DeliveryPage
 
 _SQL = statements("search")
 _READ = statements("read")
-_HIGHEST_ID = (1 << 63) - 1
 # Of so many that wait, the newest are found for each page; where more do, the newest deliveries of all are looked at.
 _MOST_WAITING: Final = 200_000
 # So many of them are looked at where more is asked than what the index knows.
@@ -48,8 +47,8 @@ class _Search:
     def __init__(self, connection: sqlite3.Connection, where: DeliveryFilter, before: DeliveryId | None) -> None:
         self._connection = connection
         self._where = where
-        low = 0 if where.since is None else min(lowest_at(where.since), _HIGHEST_ID)
-        high = _HIGHEST_ID if where.until is None else min(lowest_at(where.until), _HIGHEST_ID)
+        low = 0 if where.since is None else min(lowest_at(where.since), HIGHEST_ID)
+        high = HIGHEST_ID if where.until is None else min(lowest_at(where.until), HIGHEST_ID)
         state = None if where.state is None else NUMBER_OF_STATE[where.state]
         self._values: dict[str, Any] = {
             "low": low,
