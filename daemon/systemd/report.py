@@ -64,10 +64,13 @@ class Report:
         return Heartbeat(interval, notify=self._notify, signs=signs, log=parts.log)
 
     async def _tell_status(self) -> None:
+        # The first goes with READY: told before it, how a start stands would read as if it were over.
+        pause = _STATUS_EVERY_SECONDS
         while True:
+            await anyio.sleep(pause)
             since = anyio.current_time()
             self._notify.status(await self.line())
-            await anyio.sleep(max(_STATUS_EVERY_SECONDS, (anyio.current_time() - since) / _LARGEST_SHARE))
+            pause = max(_STATUS_EVERY_SECONDS, (anyio.current_time() - since) / _LARGEST_SHARE)
 
     async def line(self) -> str:
         """Return how things stand; what the matter is with the store, if anything is."""

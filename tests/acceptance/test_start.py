@@ -172,6 +172,9 @@ def test_tells_the_service_manager_how_it_stands(make_daemon: Any, manager: Serv
     daemon.child = manager.spawn(RUN, daemon.folder, environ={"WATCHDOG_USEC": "1000000"})
     ready = manager.hear_ready()
     assert "STATUS=1 source, 1 rule " in ready
+    # Nothing before it reads as if the start were over.
+    before = manager.said[: manager.said.index(ready)]
+    assert [said for said in before if "STATUS=" in said and "STATUS=opening the store" not in said] == []
     assert ready.endswith("; none waiting")
     # Requests were taken before it said so.
     with socket.create_connection(("127.0.0.1", daemon.port)):
