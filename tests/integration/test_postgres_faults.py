@@ -16,10 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from hookline.daemon.ids import Ids
 from hookline.daemon.store.port import StoreError
-from hookline.daemon.store.postgres import connections
+from hookline.daemon.store.postgres import connections, queue
 from hookline.daemon.store.postgres.server import Server
-from tests.integration.under_load import Load, is_all_there, say, under_load
+from hookline.daemon.store.postgres.store import PostgresStore
+from hookline.daemon.store.sharing import NodeId
+from tests.integration.under_load import Load, is_all_there, say, under_load, utc_now
 from tests.postgres import PostgresServer
 from tests.wire import wire
 
@@ -203,6 +206,27 @@ async def test_a_network_that_swallows_everything(own_postgres: PostgresServer) 
             await resumes(load, "a black hole", time.monotonic())
     is_all_there(own_postgres, SCHEMA, load)
     assert load.kinds() == ["away"]
+
+
+async def test_what_the_dispatcher_asks_ends_sooner_than_what_people_ask(
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "WORK_WITHIN", timedelta(milliseconds=500))
+    async with wire(own_postgres.port) as network:
+        place = own_postgres.place(SCHEMA, hosts=f"127.0.0.1:{network.port}")
+        store = PostgresStore(place, node=NodeId(1), ids=Ids(utc_now))
+        await store.open()
+        await store.waiting()
+        network.cut()
+        # A question of people's waits for half a minute.
+        async with asyncio.timeout(20):
+            with pytest.raises(StoreError, match="does not answer"):
+                await store.waiting()
+            with pytest.raises(StoreError, match="does not answer"):
+                await store.lost(limit=1)
+        network.mend()
+        assert await store.waiting() == {}
+        await store.close()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from hookline.daemon.store.places import PostgresDatabase
@@ -207,6 +208,37 @@ async def test_a_leader_that_stands_still_is_put_down_by_the_next(
             await one.hears(*ALL)
             monkeypatch.setattr(telling, "_SILENT", timedelta(minutes=5))
             assert not await one.news.lead()
+
+
+async def test_a_session_that_hangs_in_the_middle_of_a_statement_is_ended_and_a_copy_is_not(
+    postgres_place: PostgresDatabase,
+) -> None:
+    # No time-out of the server's runs there: what it holds would be held until its node is woken.
+    lock = "SELECT pg_advisory_xact_lock(hashtext(current_schema()))"
+    async with member(postgres_place) as one:
+        hanging, copying = await one.server.session(), await one.server.session()
+        stranger = await asyncpg.connect(postgres_place.url)
+        await copying.execute("CREATE TEMPORARY TABLE copied (line text)")
+        is_seen = asyncio.Event()
+
+        async def lines() -> AsyncIterator[bytes]:
+            yield b"one\n"
+            await is_seen.wait()
+            yield b"two\n"
+
+        copy = asyncio.create_task(copying.copy_to_table("copied", source=lines()))
+        await stranger.execute("BEGIN")
+        await stranger.prepare("SELECT 2 + $1::integer")
+        await hanging.execute(f"BEGIN; SET LOCAL statement_timeout = 1000; {lock}")
+        await hanging.prepare("SELECT 1 + $1::integer")
+        # It waits for the lock, and gets it before it would give up.
+        await one.server.write(lambda session: session.execute(f"SET LOCAL lock_timeout = '30s'; {lock}"))
+        await comes(hanging.is_closed)
+        assert not stranger.is_closed(), "another program's"
+        is_seen.set()
+        assert await copy == "COPY 2"
+        await stranger.close()
+        await copying.close()
 
 
 @asynccontextmanager

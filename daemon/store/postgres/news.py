@@ -1,4 +1,4 @@
-"""What nodes tell each other at once: one session listens, tells, and holds the lock of who leads."""
+"""What nodes tell each other at once: one session listens, tells, holds the lock of who leads, and ends what hangs."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ _SILENT: Final = timedelta(seconds=12)
 #: So long after it was asked something that it answered it surely holds the session: it gives up one that is silent
 #: after 11 s, or the next node does after `_SILENT`.
 _GOOD_S: Final = _BEAT_S + _ANSWER.total_seconds()
+#: How often it is looked whether a session of ours hangs, and how long one may: as long as one idle in a transaction.
+_LOOK_EVERY_S: Final = 4.0
+_HANGS: Final = timedelta(seconds=5)
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _ECHO: Final = "echo"
@@ -42,6 +45,15 @@ SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l JOIN pg_stat_activity AS a
 WHERE l.locktype = 'advisory' AND l.classid = $1 AND l.objid = $2 AND l.objsubid = 2 AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND a.state_change < clock_timestamp() - $3::interval
+"""
+#: Between the messages of one statement (asyncpg has it parsed first, then bound) a session is not idle, and none of
+#: the server's time-outs runs. Whoever stands still just then keeps its locks, and rows that others skip, until it is
+#: woken. A COPY waits for its rows in the same way, and may.
+_END_HANGING: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = 'hookline'
+    AND state = 'active' AND wait_event = 'ClientRead' AND state_change < clock_timestamp() - $1::interval
+    AND query NOT ILIKE 'COPY %'
 """
 
 
@@ -70,6 +82,7 @@ class News:
         self._leads = False
         #: By monotonic seconds: until when the server cannot have given the session up.
         self._good_until_s = 0.0
+        self._looked_s = 0.0
 
     def on_news(self, hears: Callable[[Collection[str]], None]) -> None:
         """Have `hears` called with what is new, and with `ALL` when we may have missed that.
@@ -135,6 +148,7 @@ class News:
                         await self._wake.wait()
                         await asyncio.sleep(_TOGETHER_S)
                 await self._tell()
+                await self._end_hanging()
                 pause_s = _FIRST_PAUSE_S
             except StoreError:
                 # The server has told who watches, or will when it is asked again.
@@ -150,6 +164,12 @@ class News:
             await self._ask(lambda session: session.execute("SELECT pg_notify($1, $2)", self._channel, news))
         else:
             await self._ask(lambda session: session.execute("SELECT 1"))
+
+    async def _end_hanging(self) -> None:
+        """End the sessions of nodes that stand still in the middle of a statement. One that wakes runs it again."""
+        if time.monotonic() - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = time.monotonic()
+            await self._ask(lambda session: session.execute(_END_HANGING, _HANGS))
 
     async def _listen(self) -> None:
         session = await self._server.session()

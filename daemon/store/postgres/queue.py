@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hookline.daemon.ids import made_at
 from hookline.daemon.store.changes import DeliveryId, Lane, Token
 from hookline.daemon.store.named_sql import named_statements
 from hookline.daemon.store.postgres import breakers
 from hookline.daemon.store.postgres.rows import bound, bound_or_null, unbound
+from hookline.daemon.store.postgres.server import WORK_WITHIN, Server
 from hookline.daemon.store.rows import delivery_id, event_id, event_number, length, micros, moment, number_or_none
 from hookline.daemon.store.sharing import DUE
 from hookline.daemon.store.stored import Claimed, Health
@@ -18,10 +19,10 @@ from hookline.rules import EventId
 
 if TYPE_CHECKING:
     from hookline.daemon.store.postgres.batch import Batch, Connection
-    from hookline.daemon.store.postgres.server import Server
     from hookline.daemon.store.postgres.writer import PostgresWriter
 
 _SQL = named_statements(__package__, "queue")
+_T = TypeVar("_T")
 
 
 async def claim(
@@ -114,24 +115,24 @@ async def lost(server: Server, *, limit: int) -> list[Claimed]:
         found: list[Any] = await connection.fetch(_SQL["lost"], micros(await server.now(connection)), limit)
         return found
 
-    return [_claimed(Lane(unbound(row["lane"])), row) for row in await server.read(find)]
+    return [_claimed(Lane(unbound(row["lane"])), row) for row in await _read(server, find)]
 
 
 async def waiting(server: Server) -> dict[Lane, datetime]:
     """Return for each lane that waits and is not held when its first delivery is due. Raises `StoreError`."""
-    found = await server.read(lambda connection: connection.fetch(_SQL["waiting"]))
+    found = await _read(server, lambda connection: connection.fetch(_SQL["waiting"]))
     return {Lane(unbound(name)): moment(first) for name, first in found}
 
 
 async def held(server: Server) -> dict[Lane, str]:
     """Return the held lanes and why. Raises `StoreError`."""
-    found = await server.read(lambda connection: connection.fetch(_SQL["held"]))
+    found = await _read(server, lambda connection: connection.fetch(_SQL["held"]))
     return {Lane(unbound(name)): unbound(reason) for name, reason in found}
 
 
 async def failing(server: Server) -> dict[Lane, Health]:
     """Return the lanes that fail. Raises `StoreError`."""
-    found = await server.read(lambda connection: connection.fetch(_SQL["failing"]))
+    found = await _read(server, lambda connection: connection.fetch(_SQL["failing"]))
     return {Lane(unbound(name)): Health(since=moment(since), told=told) for name, since, told in found}
 
 
@@ -144,5 +145,10 @@ async def unrouted(
     """
     last = -1 if after is None else event_number(after)
     row = (last, limit, [bound(name) for name in but], bound_or_null(source))
-    found = await server.read(lambda connection: connection.fetch(_SQL["unrouted"], *row))
+    found = await _read(server, lambda connection: connection.fetch(_SQL["unrouted"], *row))
     return [event_id(number) for (number,) in found]
+
+
+async def _read(server: Server, work: Callable[[Connection], Awaitable[_T]]) -> _T:
+    # The dispatcher waits for it: a session that leads nowhere must not hold it up for as long as people wait.
+    return await server.read(work, within=WORK_WITHIN)

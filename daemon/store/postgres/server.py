@@ -20,7 +20,8 @@ _T = TypeVar("_T")
 _WRITING: Final = 4
 #: Apart from those: slow searches must not keep events from being accepted.
 _READING: Final = 4
-_WRITE_WITHIN: Final = timedelta(seconds=10)
+#: What is on an event's way; after that the session is taken for one that leads nowhere.
+WORK_WITHIN: Final = timedelta(seconds=10)
 _READ_WITHIN: Final = timedelta(seconds=30)
 #: The server gives up by itself a little before we do: then the session can be used again.
 _SERVERS_PART: Final = 0.8
@@ -82,7 +83,7 @@ class Server:
         for pool in self._pools.values():
             await pool.close()
 
-    async def write(self, work: Callable[[Connection], Awaitable[_T]], *, within: timedelta = _WRITE_WITHIN) -> _T:
+    async def write(self, work: Callable[[Connection], Awaitable[_T]], *, within: timedelta = WORK_WITHIN) -> _T:
         """Run `work` in a transaction, and return what it returns once that is committed.
 
         It is not undone if the caller is cancelled, and it is run again after a deadlock or if the session was lost
