@@ -196,7 +196,7 @@ class Daemon:
         *,
         kind: str = "invoice.paid",
         connection: http.client.HTTPConnection | None = None,
-        timeout: float = 10,
+        timeout: float = 30,
         **data: Any,
     ) -> int:
         """Send one signed event; return the status. Raises `OSError` if no answer comes."""

@@ -39,7 +39,7 @@ def last_backup(daemon: Any) -> float:
     request = urllib.request.Request(
         f"http://127.0.0.1:{daemon.admin}/metrics", headers={"Authorization": f"Bearer {'t' * 24}"}
     )
-    lines = urllib.request.urlopen(request, timeout=5).read().decode().splitlines()
+    lines = urllib.request.urlopen(request, timeout=30).read().decode().splitlines()
     (line,) = [line for line in lines if line.startswith("hookline_backup_last_success_timestamp_seconds ")]
     return float(line.split()[1])
 

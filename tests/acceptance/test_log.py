@@ -245,7 +245,7 @@ def test_a_log_that_nobody_reads_stops_nothing_and_what_was_dropped_is_told(daem
 
 
 def _is_served(daemon: Any) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
     try:
         connection.request("GET", "/healthz")
         return connection.getresponse().status == 200

@@ -98,7 +98,7 @@ def test_an_edit_goes_live_and_a_bad_one_does_not(make_daemon: MakeDaemon) -> No
     began = time.monotonic()
     edit(path, rule("second"))
     second = until(lambda: (now := version(daemon)) != before and now, daemon)
-    assert time.monotonic() - began < 5, "it was found by looking, not told"
+    assert time.monotonic() - began < 9, "it was found by looking, not told"
     assert matched(daemon, "2") == ["second"]
 
     edit(path, rule("third", do="erq"))

@@ -40,7 +40,7 @@ async def api_reader(store: Store) -> AsyncIterator[Reader]:
         config = Config.from_mapping(bind=[f"unix:{path}"], errorlog=None, graceful_timeout=0)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: serve(_application(own), config, shutdown_trigger=ending.wait))
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 while not path.exists():  # noqa: ASYNC110 - the server tells nobody
                     await anyio.sleep(0.001)
             reader = ApiReader(ApiClient(Address(unix=path), TOKEN, user="ada"))

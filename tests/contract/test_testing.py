@@ -272,7 +272,7 @@ def test_a_digest_has_its_events() -> None:
 def test_the_server_answers_by_its_script_and_remembers() -> None:
     with FakeServer(201, Answer(status=404, body=b"no", headers={"X-Y": "z"})) as server:
         port = int(server.url.rpartition(":")[2])
-        link = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         seen = []
         for _ in range(3):
             link.request("PUT", "/a?b=c", b'{"d": 1}', {"X-One": "two"})

@@ -241,6 +241,30 @@ async def test_a_session_that_hangs_in_the_middle_of_a_statement_is_ended_and_a_
         await copying.close()
 
 
+async def test_a_role_that_may_end_no_sessions_keeps_its_own(
+    postgres: PostgresServer, postgres_place: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = postgres_place.schema
+    postgres.sql(
+        f"""CREATE SCHEMA {schema};
+        CREATE SEQUENCE {schema}.asked;
+        CREATE FUNCTION {schema}.refuse(interval) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM nextval('{schema}.asked'); RAISE insufficient_privilege;
+        END $$"""
+    )
+    monkeypatch.setattr(telling, "_END_HANGING", "SELECT refuse($1::interval)")
+    monkeypatch.setattr(telling, "_LOOK_EVERY_S", 0.0)
+    async with member(postgres_place) as one:
+        assert await one.news.lead()
+        async with asyncio.timeout(30):
+            while int(postgres.sql(f"SELECT last_value FROM {schema}.asked")) < 3:
+                one.news.tell({"due"})
+                await asyncio.sleep(0.05)
+        assert one.heard == [], "nothing was missed"
+        assert one.news._leads
+        assert one.failures == []
+
+
 @asynccontextmanager
 async def pgbouncer(postgres: PostgresServer, folder: Path, mode: str) -> AsyncIterator[int]:
     """Run one before the server, on the port that it gives."""

@@ -279,7 +279,7 @@ async def test_a_spoilt_file_is_refused_with_what_to_do_and_left_alone(
     # Nobody keeps the process alive, and the lock is free.
     for thread in threading.enumerate():
         if "connection_worker" in thread.name:
-            thread.join(5)
+            thread.join(30)
             assert not thread.is_alive()
     lock = FileLock(path)
     lock.take()

@@ -63,7 +63,7 @@ def bounded() -> Iterator[Bounded]:
     made.close()
 
 
-def results(bounded: Bounded, call: Callable[[], Any], seconds: float = 20) -> Any:
+def results(bounded: Bounded, call: Callable[[], Any], seconds: float = 60) -> Any:
     return bounded.results({"one": bounded.begin(call), "two": bounded.begin(lambda: 2)}, seconds=seconds)
 
 

@@ -265,7 +265,7 @@ async def test_close_writes_what_was_taken_and_takes_nothing_more(store: GatedSt
 async def test_close_before_the_first_turn_of_run_still_ends_it(store: GatedStore) -> None:
     commit = GroupCommit(store)
     await commit.close()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await commit.run()
 
 

@@ -162,7 +162,7 @@ async def test_so_many_may_read_and_a_place_is_free_again_when_one_leaves() -> N
 
 async def test_a_reader_who_waits_is_woken_by_a_message_and_ends_with_the_hub() -> None:
     hub = Hub()
-    async with hub.listen(ALL) as listening, asyncio.timeout(10):
+    async with hub.listen(ALL) as listening, asyncio.timeout(30):
         waiting = asyncio.ensure_future(listening.take(LONG))
         await asyncio.sleep(0)
         assert not waiting.done()
