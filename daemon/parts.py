@@ -44,7 +44,7 @@ from hookline.daemon.secrets import Secrets
 from hookline.daemon.steady_clock import utc_now
 from hookline.daemon.store.changes import Lane
 from hookline.daemon.store.group_commit import GroupCommit
-from hookline.daemon.store.places import SqliteFile
+from hookline.daemon.store.places import SqliteFile, UnsetStore
 from hookline.daemon.store.port import StoreError
 from hookline.daemon.storing import Duty, Storing, Surroundings
 from hookline.daemon.storing_alone import StoringAlone
@@ -337,6 +337,8 @@ class Parts:
 def _storing(around: Surroundings) -> Storing:
     """Make what `store:` asks for. Raises `StoreError` if this process cannot be the node that it was."""
     place = around.settings.store
+    if isinstance(place, UnsetStore):
+        raise StoreError(f"store: {place} is not set", kind="unfit")
     if isinstance(place, SqliteFile):
         return StoringAlone(around, place.path)
     # Its driver is there only where it was asked for.

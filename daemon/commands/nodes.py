@@ -11,10 +11,10 @@ import anyio
 import click
 
 from hookline.daemon.commands import config_option, json_option
-from hookline.daemon.commands.opening import again, hear_daemon, open_settings
+from hookline.daemon.commands.opening import again, hear_daemon, no_store, open_settings
 from hookline.daemon.commands.output import ago, fail, print_json, print_table, styled
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.store.places import PostgresDatabase
+from hookline.daemon.store.places import PostgresDatabase, UnsetStore
 from hookline.daemon.store.port import StoreError
 
 _SHOWN_OF_HASH = 12
@@ -86,6 +86,8 @@ def _standing(one: Mapping[str, Any]) -> str:
 
 def _read(settings: Settings) -> list[dict[str, Any]]:
     """Read them from the database, where no daemon answers here."""
+    if isinstance(settings.store, UnsetStore):
+        fail(no_store(settings))
     if not isinstance(settings.store, PostgresDatabase):
         fail(f"No daemon answers at {settings.admin.listen}, and the store is a file, which has one node at most.")
     try:

@@ -17,7 +17,7 @@ from hookline.daemon.backup.ownership import operator
 from hookline.daemon.commands.output import EXIT_CONFIG, fail, print_problems
 from hookline.daemon.config.load import ConfigError, find_config, load_settings
 from hookline.daemon.config.settings import Settings
-from hookline.daemon.store.places import PostgresDatabase, SqliteFile
+from hookline.daemon.store.places import PostgresDatabase, SqliteFile, UnsetStore
 from hookline.daemon.store.port import Reader, StoreError
 from hookline.daemon.store.sqlite.reader import SqliteReader
 from hookline.daemon.version import VERSION
@@ -50,9 +50,7 @@ async def reading(settings: Settings) -> AsyncIterator[Reader]:
     """Look into the store: through the daemon if it runs, else directly. Ends with a word if neither can be."""
     async with looking(settings) as reader:
         if reader is None:
-            fail(
-                f"No store at {settings.store}: has the daemon run yet? Start it with: hookline run -c {settings.path}"
-            )
+            fail(no_store(settings))
         yield reader
 
 
@@ -78,8 +76,21 @@ async def looking(settings: Settings) -> AsyncIterator[Reader | None]:
 
                 async with reader_of(place) as reader:
                     yield reader
+            case UnsetStore():
+                fail(no_store(settings))
     except StoreError as error:
         fail(str(error))
+
+
+def no_store(settings: Settings) -> str:
+    """Say why there is no store to look into, and what to do."""
+    if isinstance(settings.store, UnsetStore):
+        return (
+            f"Where the store is cannot be told: what stands in `store: {settings.store}` is not set here, and no "
+            f"daemon answers at {settings.admin.listen}. Set it in the environment, or in "
+            f"{settings.path.parent}/credentials."
+        )
+    return f"No store at {settings.store}: has the daemon run yet? Start it with: hookline run -c {settings.path}"
 
 
 @asynccontextmanager

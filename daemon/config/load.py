@@ -28,7 +28,7 @@ from hookline.daemon.regular_file import read_regular
 from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.public_url import parse_public_url
 from hookline.daemon.sources.types import load_source_types
-from hookline.daemon.store.places import SqliteFile
+from hookline.daemon.store.places import PostgresDatabase, SqliteFile
 from hookline.rules import Json, Place, Problem
 from hookline.rules.document import Entries, Findings, Node, Scalar
 from hookline.rules.reader import read_bytes
@@ -180,9 +180,11 @@ class _Loading:
         types = load_source_types(plugins if plugins is not None and plugins.is_dir() else None)
         self._findings.problems.extend(types.problems)
         self.texts = types.texts
-        store = read_store(top, document.entries.get("store"), self._state_folder(), is_offline=self._offline)
+        written = document.entries.get("store")
+        is_unset = written is not None and written.place in references.unset
+        store = read_store(top, written, self._state_folder(), is_offline=self._offline, is_unset=is_unset)
         limits = top.section("limits")
-        if not isinstance(store, SqliteFile):
+        if isinstance(store, PostgresDatabase):
             check_beside_database(top, limits)
         settings = Settings(
             path=self._path,

@@ -39,7 +39,7 @@ from hookline.daemon.secrets import Secrets
 from hookline.daemon.sources.report import source_reports
 from hookline.daemon.store.changes import State
 from hookline.daemon.store.database_state import DatabaseState
-from hookline.daemon.store.places import PostgresDatabase, SqliteFile
+from hookline.daemon.store.places import PostgresDatabase, SqliteFile, UnsetStore
 from hookline.daemon.store.port import Reader
 from hookline.daemon.store.sqlite.reader import SqliteReader
 from hookline.daemon.store.stored import DeliveryFilter
@@ -127,7 +127,7 @@ def lock_file(settings: Settings) -> Path:
     match settings.store:
         case SqliteFile(path=path):
             return path.with_name(f"{path.name}.lock")
-        case PostgresDatabase():
+        case PostgresDatabase() | UnsetStore():
             return settings.state / NODE_FILE
 
 
@@ -173,6 +173,8 @@ def look_at_store(settings: Settings, daemon: DaemonSight, now: datetime) -> Sto
             return anyio.run(_read_file, path, settings, daemon, now) if path.exists() else None
         case PostgresDatabase() as place:
             return anyio.run(_read_database, place, settings, daemon, now)
+        case UnsetStore():
+            return None
 
 
 def look_at_database(settings: Settings) -> DatabaseState | None:

@@ -15,7 +15,7 @@ from hookline.daemon.config.store import INSTALL_DRIVER
 from hookline.daemon.doctor.bounded import Failed
 from hookline.daemon.doctor.finding import Finding, ok, warn, wrong
 from hookline.daemon.doctor.sight import Sight
-from hookline.daemon.store.places import SqliteFile
+from hookline.daemon.store.places import SqliteFile, UnsetStore
 from hookline.daemon.store.sqlite.file import OLDEST_SQLITE, has_wal_reset_bug
 
 _OLDEST: Final = (3, 11)
@@ -53,6 +53,8 @@ def check_driver(sight: Sight) -> list[Finding]:
     settings = sight.settings
     if isinstance(settings, Failed) or isinstance(settings.store, SqliteFile):
         return [check_sqlite()]
+    if isinstance(settings.store, UnsetStore):
+        return []
     try:
         return [ok("asyncpg", importlib.metadata.version("asyncpg"))]
     except importlib.metadata.PackageNotFoundError:

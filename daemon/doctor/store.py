@@ -13,7 +13,7 @@ from hookline.daemon.doctor.database import check_database
 from hookline.daemon.doctor.finding import Finding, counted, ok, size_text, warn, wrong
 from hookline.daemon.doctor.sight import FileSight, Sight, StoreSight
 from hookline.daemon.store.holders import holders_of_snapshots, named
-from hookline.daemon.store.places import SqliteFile
+from hookline.daemon.store.places import PostgresDatabase, SqliteFile, UnsetStore
 from hookline.daemon.store.stored import Fact
 from hookline.rules.units import format_duration
 
@@ -31,7 +31,13 @@ def check_store(sight: Sight) -> list[Finding]:
     if isinstance(sight.settings, Failed):
         return []
     store = sight.settings.store
-    return _check_file(sight, store.path) if isinstance(store, SqliteFile) else check_database(sight, store)
+    match store:
+        case SqliteFile(path=path):
+            return _check_file(sight, path)
+        case PostgresDatabase():
+            return check_database(sight, store)
+        case UnsetStore():
+            return [warn("store", f"not looked at: what stands in `store: {store}` is not set here", "see secrets")]
 
 
 def _check_file(sight: Sight, path: Path) -> list[Finding]:

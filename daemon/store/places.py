@@ -37,4 +37,16 @@ class PostgresDatabase:
         return self.shown
 
 
-StorePlace: TypeAlias = SqliteFile | PostgresDatabase
+@dataclass(frozen=True, slots=True)
+class UnsetStore:
+    """One that cannot be told from here: it is named by a secret that is not set. A daemon does not start with it."""
+
+    #: As it stands in the configuration.
+    written: str
+
+    def __str__(self) -> str:
+        """Write it as `store:` does."""
+        return self.written
+
+
+StorePlace: TypeAlias = SqliteFile | PostgresDatabase | UnsetStore

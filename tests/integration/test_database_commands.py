@@ -163,6 +163,35 @@ def test_check_does_not_connect(house: House) -> None:
     assert ended.exit_code == 0, ended.output
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("rules",), ("sources",), ("destinations",), ("nodes",), ("audit",), ("backup",), ("vacuum",)],
+    ids=" ".join,
+)
+def test_a_store_that_is_not_known_here_is_taken_for_no_other(house: House, words: tuple[str, ...]) -> None:
+    house.configure("${DATABASE_URL}")
+    (house.folder / "hookline.db").write_bytes(b"of somebody else's")
+    ended = house.run(*words)
+    assert ended.exit_code == 1
+    assert "Where the store is cannot be told: what stands in `store: ${DATABASE_URL}` is not set here" in ended.stderr
+    assert "hookline.db" not in ended.output
+
+
+def test_the_doctor_does_not_look_at_a_store_that_is_not_known_here(house: House) -> None:
+    house.configure("${DATABASE_URL}")
+    (store,) = house.findings("store")
+    assert (store["level"], store["fix"]) == ("warn", "see secrets")
+    assert "`store: ${DATABASE_URL}` is not set here" in store["text"]
+    assert [row["text"] for row in house.findings("secrets")] == ["DATABASE_URL is not set"]
+    assert (
+        house.findings("sqlite")
+        == house.findings("asyncpg")
+        == house.findings("backup")
+        == house.findings("disk")
+        == []
+    )
+
+
 def test_a_server_that_is_away_is_said_without_the_password(house: House) -> None:
     house.configure("postgresql://hookline:${DB_PASSWORD}@127.0.0.1:1/hooks")
     credentials = house.folder / "credentials"

@@ -15,7 +15,7 @@ from hookline.daemon.config.load import ConfigError, load_settings
 from hookline.daemon.config.settings import Settings
 from hookline.daemon.config.show import show_settings
 from hookline.daemon.config.written_secrets import written_secrets
-from hookline.daemon.store.places import PostgresDatabase, SqliteFile
+from hookline.daemon.store.places import PostgresDatabase, SqliteFile, UnsetStore
 
 SECRET = "pa:ss/w@rd?&#%41 é"
 
@@ -152,6 +152,14 @@ def test_what_is_not_set_here_may_be_set_where_the_daemon_runs(read: Callable[..
     assert str(found.store) == "postgresql://h@db/hooks"
     assert ["${DB_PASSWORD} is not set" in str(one) for one in found.warnings] == [True]
     assert "${DB_PASSWORD} is not set" in mistakes(read, "postgresql://h:${DB_PASSWORD}@db/hooks")
+
+
+@pytest.mark.parametrize("written", ["${DATABASE_URL}", "sqlite:${DATA}/hookline.db", "${SCHEME}${DATABASE_URL}"])
+def test_where_the_store_is_may_not_be_known_here(read: Callable[..., Settings], written: str) -> None:
+    # Not a file of the usual name: that would be a store that nobody has.
+    found = read(written, {"SCHEME": "postgresql:// with a pa$$word"}, more="backup: {every: 1d}\n", offline=True)
+    assert (found.store, str(found.store)) == (UnsetStore(written), written)
+    assert ["is not set" in str(one) for one in found.warnings] == [True]
 
 
 def test_a_password_in_the_file_is_warned_of(read: Callable[..., Settings]) -> None:
