@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hookline.daemon.ids import made_at
-from hookline.daemon.store.changes import Lane
+from hookline.daemon.store.changes import Lane, State
 from hookline.daemon.store.named_sql import Row
 from hookline.daemon.store.rows import HOUR, event_id, moment
 from hookline.daemon.store.stored import (
+    EventRow,
     Fact,
     LaneActivity,
     Pause,
     RuleActivity,
     SourceActivity,
+    StoredAudit,
     StoredRejection,
     StoredToken,
 )
@@ -26,6 +30,8 @@ class ReaderRows:
     """Reads such rows of one database."""
 
     unbound: Unbound
+    #: Reads the rules that matched, where any did.
+    names: Callable[[Any], tuple[str, ...]]
 
     @staticmethod
     def fact(row: Row) -> tuple[str, Fact]:
@@ -76,6 +82,42 @@ class ReaderRows:
         rule, last_id, events = row
         return RuleActivity(
             rule=self.unbound(rule), last_event_id=event_id(last_id), last_at=made_at(last_id), events=events
+        )
+
+    def event(self, row: Row, *, size: int, deliveries: Mapping[State, int]) -> EventRow:
+        """Read what a list shows of an event. `size`: of its request's body, in bytes."""
+        number, source, type_, sender_id, key, tenant, subject, occurred_at, received_at, matched, *rest = row
+        is_unrouted, duplicates, conflicts = rest
+        return EventRow(
+            id=event_id(number),
+            source=self.unbound(source),
+            type=self.unbound(type_),
+            sender_id=self.unbound(sender_id),
+            key=self.unbound(key),
+            tenant=self.unbound(tenant),
+            subject=self.unbound(subject),
+            occurred_at=None if occurred_at is None else moment(occurred_at),
+            received_at=moment(received_at),
+            matched=() if matched is None else self.names(matched),
+            is_unrouted=bool(is_unrouted),
+            duplicates=duplicates,
+            conflicts=conflicts,
+            size=size,
+            deliveries=deliveries,
+        )
+
+    def audit(self, row: Row) -> StoredAudit:
+        """Read what somebody did."""
+        number, at, who, what, subject, count, counts, reason = row
+        return StoredAudit(
+            id=number,
+            at=moment(at),
+            who=self.unbound(who),
+            what=what,
+            subject=self.unbound(subject),
+            count=count,
+            counts=json.loads(counts),
+            reason=self.unbound(reason),
         )
 
     def rejection(self, row: Row) -> StoredRejection:

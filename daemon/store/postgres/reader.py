@@ -12,8 +12,7 @@ from hookline.daemon.store.port import StoreError
 from hookline.daemon.store.postgres.asking import ask
 from hookline.daemon.store.postgres.events import list_events, these_events
 from hookline.daemon.store.postgres.lanes import LaneCounts
-from hookline.daemon.store.postgres.reader_rows import audit_from
-from hookline.daemon.store.postgres.rows import attempt_from, bound, unbound
+from hookline.daemon.store.postgres.rows import attempt_from, bound, matched_from, unbound
 from hookline.daemon.store.postgres.search import search_events
 from hookline.daemon.store.postgres.search_deliveries import (
     list_deliveries,
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ROWS = ReaderRows(unbound)
+_ROWS = ReaderRows(unbound, matched_from)
 
 
 class PostgresReader:
@@ -183,7 +182,7 @@ class PostgresReader:
         """Return what was done by hand and by retention, newest first."""
         return await self._rows(
             "audit",
-            read=audit_from,
+            read=_ROWS.audit,
             before=HIGHEST_ID if before is None else before,
             since=0 if since is None else micros(since),
             limit=limit,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from hookline.daemon.ids import made_at
 from hookline.daemon.store.changes import State
 from hookline.daemon.store.postgres.asking import ask
-from hookline.daemon.store.postgres.reader_rows import event_row_from
-from hookline.daemon.store.postgres.rows import bound, unbound
+from hookline.daemon.store.postgres.rows import bound, matched_from, unbound
 from hookline.daemon.store.postgres.walk import MOST_LOOKED_UP, Found, Hit, Wanted, Way, range_of, walk
+from hookline.daemon.store.reader_rows import ReaderRows
 from hookline.daemon.store.rows import STATES, event_id, event_number, scoped_key_digest
 from hookline.daemon.store.searching import MOST_BODIES, MOST_BODY_BYTES, MOST_COUNTED, forms, stretches
 from hookline.daemon.store.stored import EventPage, EventSearch
@@ -22,6 +22,7 @@ from hookline.rules import EventId
 if TYPE_CHECKING:
     from hookline.daemon.store.postgres.batch import Connection
 
+_ROWS: Final = ReaderRows(unbound, matched_from)
 # As `rows.bound` writes it: it may be five there.
 _ANY_CHARACTER: Final = "(?:[^\U0010fffd]|\U0010fffd(?:=|[0-9a-f]{4}))"
 # So many bodies are looked into by one statement.
@@ -190,7 +191,7 @@ async def _page(connection: Connection, found: Found) -> EventPage:
         counts.setdefault(event, Counter())[STATES[state]] += count
     return EventPage(
         rows=tuple(
-            event_row_from(row, size=lengths.get(requests[row[0]], 0), deliveries=counts.get(row[0], Counter()))
+            _ROWS.event(row, size=lengths.get(requests[row[0]], 0), deliveries=counts.get(row[0], Counter()))
             for row in rows
         ),
         next=None if next_ is None else event_id(next_),

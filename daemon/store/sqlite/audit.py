@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from hookline.daemon.store.changes import Audit
-from hookline.daemon.store.named_sql import Row
-from hookline.daemon.store.rows import DAY, moment
-from hookline.daemon.store.sqlite.rows import bound, unbound
+from hookline.daemon.store.rows import DAY
+from hookline.daemon.store.sqlite.rows import bound
 from hookline.daemon.store.sqlite.statements import statements
-from hookline.daemon.store.stored import StoredAudit
 
 #: The longest subject and reason.
 MAX_SAID = 500
@@ -51,18 +49,3 @@ def add_to_audit(
     (_, text) = connection.execute(_SQL["audit_by_id"], (number,)).fetchone()
     sums = Counter(json.loads(text)) + Counter(counts)
     connection.execute(_SQL["add_to_audit"], (now, count, json.dumps(sums), number))
-
-
-def audit_from(row: Row) -> StoredAudit:
-    """Read a row back."""
-    number, at, who, what, subject, count, counts, reason = row
-    return StoredAudit(
-        id=number,
-        at=moment(at),
-        who=unbound(who),
-        what=what,
-        subject=unbound(subject),
-        count=count,
-        counts=json.loads(counts),
-        reason=unbound(reason),
-    )

@@ -31,11 +31,18 @@ from hookline.daemon.store.rows import (
     moment,
     number_or_none,
 )
-from hookline.daemon.store.sqlite.audit import audit_from
 from hookline.daemon.store.sqlite.errors import store_error
 from hookline.daemon.store.sqlite.file import check_schema, connect, on_thread
 from hookline.daemon.store.sqlite.lanes import LaneCounts
-from hookline.daemon.store.sqlite.rows import attempt_from, bound, bound_or_null, delivery_from, event_from, unbound
+from hookline.daemon.store.sqlite.rows import (
+    attempt_from,
+    bound,
+    bound_or_null,
+    delivery_from,
+    event_from,
+    matched_from,
+    unbound,
+)
 from hookline.daemon.store.sqlite.search import search_events
 from hookline.daemon.store.sqlite.search_deliveries import search_deliveries
 from hookline.daemon.store.sqlite.statements import statements
@@ -64,7 +71,7 @@ from hookline.rules import EventId
 T = TypeVar("T")
 
 _SQL = statements("read")
-_ROWS = ReaderRows(unbound)
+_ROWS = ReaderRows(unbound, matched_from)
 _BUSY_TIMEOUT_MS = 3_000
 
 
@@ -200,7 +207,7 @@ class SqliteReader:
     async def audit(self, *, limit: int, before: int | None = None, since: datetime | None = None) -> list[StoredAudit]:
         """Return what was done by hand and by retention, newest first."""
         values = (HIGHEST_ID if before is None else before, 0 if since is None else micros(since), limit)
-        return await self._rows(("audit",), values, audit_from)
+        return await self._rows(("audit",), values, _ROWS.audit)
 
     async def tally(self, which: Deletion) -> Tally:
         """Count what a deletion would remove."""

@@ -41,9 +41,14 @@ def attempt_from(row: Row) -> Attempt:
     return stored_rows.attempt_from(row, unbound)
 
 
+def matched_from(names: str) -> tuple[str, ...]:
+    """Read back the rules that matched."""
+    return tuple(json.loads(names))
+
+
 def event_from(row: Row) -> StoredEvent:
     """Read an event out of the columns that `stored_rows.event_from` names."""
-    return stored_rows.event_from(row, unbound, lambda matched: tuple(json.loads(matched)))
+    return stored_rows.event_from(row, unbound, matched_from)
 
 
 def delivery_from(row: Row) -> StoredDelivery:

@@ -11,16 +11,17 @@ from typing import Any, Final
 
 from hookline.daemon.ids import lowest_at, made_at
 from hookline.daemon.store.changes import State
-from hookline.daemon.store.named_sql import Row
-from hookline.daemon.store.rows import HIGHEST_ID, STATES, event_id, event_number, moment, scoped_key_digest
+from hookline.daemon.store.reader_rows import ReaderRows
+from hookline.daemon.store.rows import HIGHEST_ID, STATES, event_id, event_number, scoped_key_digest
 from hookline.daemon.store.searching import MOST_BODIES, MOST_BODY_BYTES, MOST_COUNTED, MOST_LOOKED_AT, forms, stretches
-from hookline.daemon.store.sqlite.rows import bound, unbound
+from hookline.daemon.store.sqlite.rows import bound, matched_from, unbound
 from hookline.daemon.store.sqlite.statements import for_rows, statements
 from hookline.daemon.store.sqlite.walk import Chunk, Found, ListWay, TableWay, Way, joined, listed, walk
-from hookline.daemon.store.stored import EventFilter, EventPage, EventRow, EventSearch
+from hookline.daemon.store.stored import EventFilter, EventPage, EventSearch
 from hookline.rules import EventId
 
 _SQL = statements("search")
+_ROWS = ReaderRows(unbound, matched_from)
 # So many bodies are looked into by one statement.
 _BODIES_AT_ONCE: Final = 250
 # An hour's row counts what was committed in it: an event's id is made earlier, and not in the order of the commits.
@@ -185,30 +186,8 @@ def _page(connection: sqlite3.Connection, found: Found) -> EventPage:
     for event, state in states:
         counts.setdefault(event, Counter())[STATES[state]] += 1
     return EventPage(
-        rows=tuple(_event_row(row, counts.get(row[0], Counter())) for row in rows),
+        rows=tuple(_ROWS.event(row[:-1], size=row[-1], deliveries=counts.get(row[0], Counter())) for row in rows),
         next=None if next_ is None else event_id(next_),
         looked_at=found.looked,
         back_to=None if found.oldest is None else made_at(found.oldest),
-    )
-
-
-def _event_row(row: Row, deliveries: Counter[State]) -> EventRow:
-    number, source, type_, sender_id, key, tenant, subject, occurred_at, received_at, matched, *rest = row
-    is_unrouted, duplicates, conflicts, size = rest
-    return EventRow(
-        id=event_id(number),
-        source=unbound(source),
-        type=unbound(type_),
-        sender_id=unbound(sender_id),
-        key=unbound(key),
-        tenant=unbound(tenant),
-        subject=unbound(subject),
-        occurred_at=None if occurred_at is None else moment(occurred_at),
-        received_at=moment(received_at),
-        matched=() if matched is None else tuple(json.loads(matched)),
-        is_unrouted=bool(is_unrouted),
-        duplicates=duplicates,
-        conflicts=conflicts,
-        size=size,
-        deliveries=deliveries,
     )
