@@ -129,6 +129,9 @@ def test_a_mount_that_turns_read_only_is_waited_for(
     fault.write_text("pwrite EROFS 0")
     assert daemon.post("refused") == 503
     assert ready(daemon)[1]["store"]["kind"] == "read_only"
+    # Whoever was writing is told of a mount that is still read-only; mended in between it would be a disk that fails.
+    # Until it is looked at again, a second after the first failure, nobody writes.
+    time.sleep(0.5)
     fault.unlink()
     assert until(lambda: ready(daemon)[0] == 200) < 10
     assert daemon.post("after") == 200
