@@ -40,6 +40,14 @@ def programs() -> tuple[Path, ...]:
     return (*other, found[-1].parent)
 
 
+def _runs(pid: int) -> bool:
+    """Say whether there is such a process, and not only what is left until somebody asks how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class PostgresServer:
     """One server process and its folder. Root runs it as `postgres`, which refuses to be root."""
 
@@ -136,6 +144,8 @@ class PostgresServer:
     def kill(self) -> None:
         """End it, and all of its processes, by signal 9."""
         assert self._process is not None
+        # So that it begins none after they were counted.
+        self._process.send_signal(signal.SIGSTOP)
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         self._process.send_signal(signal.SIGKILL)
         # They would notice by themselves, but some time later: the next start must not find them at its files.
@@ -143,6 +153,10 @@ class PostgresServer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         self._process.wait(10)
+        until = time.monotonic() + 10
+        while any(_runs(int(child)) for child in children):
+            assert time.monotonic() < until, children
+            time.sleep(0.005)
         self._process = None
 
     def promote(self) -> None:
