@@ -180,9 +180,9 @@ class _Loading:
         types = load_source_types(plugins if plugins is not None and plugins.is_dir() else None)
         self._findings.problems.extend(types.problems)
         self.texts = types.texts
-        written = document.entries.get("store")
-        is_unset = written is not None and written.place in references.unset
-        store = read_store(top, written, self._state_folder(), is_offline=self._offline, is_unset=is_unset)
+        store = read_store(
+            top, document.entries.get("store"), self._state_folder(), is_offline=self._offline, unset=references.unset
+        )
         limits = top.section("limits")
         if isinstance(store, PostgresDatabase):
             check_beside_database(top, limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from hookline.daemon.config.database import filled_in, has_password, is_database
 from hookline.daemon.config.references import References
 from hookline.daemon.config.section import Section, read_scalar
 from hookline.daemon.store.places import PostgresDatabase, SqliteFile, StorePlace, UnsetStore
+from hookline.rules import Place
 from hookline.rules.document import Findings, Node, Scalar
 from hookline.rules.interpolation import Lookup, UnsetError, interpolate
 
@@ -40,17 +42,17 @@ def _value(reference: str, lookup: Lookup) -> str | None:
 
 
 def read_store(
-    top: Section, written: Node | None, folder: Path, *, is_offline: bool, is_unset: bool = False
+    top: Section, written: Node | None, folder: Path, *, is_offline: bool, unset: Collection[Place]
 ) -> StorePlace:
     """Read `store`; relative paths are below `folder`. `written`: as it stands in the file, with its references.
 
-    `is_offline`: the daemon's machine may have the driver where this one does not. `is_unset`: what it refers to is
-    not set, which was said already.
+    `is_offline`: the daemon's machine may have the driver where this one does not. `unset`: where references
+    stand that are not set, which was said already.
     """
     node, default = top.take("store"), _default(folder)
     if node is None:
         return default
-    if is_unset and isinstance(written, Scalar) and not is_database(written.text):
+    if isinstance(written, Scalar) and written.place in unset and not is_database(written.text):
         return UnsetStore(written.text)
     place = read_scalar(node, lambda text: _parse(text, folder), top.findings, default)
     if isinstance(place, PostgresDatabase):

@@ -15,7 +15,6 @@ from hookline.daemon.store.stored import DeliveryFilter, EventFilter
 if TYPE_CHECKING:
     from hookline.daemon.store.postgres.batch import Connection
 
-#: Above every id.
 #: So many rows are looked at where something is to be looked up for each in a table of many parts.
 MOST_LOOKED_UP: Final = 5_000
 
